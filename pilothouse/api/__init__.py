@@ -1,0 +1,1 @@
+"""What Kubernetes means: kinds, schemas, defaults, validation, patches, selectors. Pure and synchronous; no I/O."""

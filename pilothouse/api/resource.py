@@ -1,0 +1,140 @@
+"""The declaration of a kind: all that differs between one kind and another, in one record.
+
+The generic registry serves every kind from its record; a field left at its default means the generic behaviour. Hooks are pure
+functions on drafts and run in the order of the fields below. Kinds are declared in `api/kinds/<group>/<kind>.py` and listed, in the
+order of discovery, in `api/kinds/table.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.path import FieldError
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+READ_ONLY_VERBS = ("get", "list")
+CREATE_ONLY = ("create",)
+
+View = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the server-side table. `cell` gives its value; `priority` 1 shows it only with `-o wide`."""
+
+    name: str
+    cell: Callable[[View, float], Any]
+    """Takes the object and the time now (seconds since the epoch)."""
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A subresource. `kind` is what it speaks, if that is not the parent (`Scale` of `autoscaling/v1`, `Eviction` of `policy/v1`)."""
+
+    name: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    kind: str = ""
+    group: str = ""
+    version: str = ""
+
+
+STATUS = Subresource("status")
+SCALE = Subresource("scale", kind="Scale", group="autoscaling", version="v1")
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where the scale subresource finds its values. `selector` is a label selector object, or a map if `selector_is_map`."""
+
+    replicas: tuple[str, ...] = ("spec", "replicas")
+    status_replicas: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] = ("spec", "selector")
+    selector_is_map: bool = False
+
+
+def _nothing(draft: Object) -> None:
+    return None
+
+
+def _nothing_update(draft: Object, old: View) -> None:
+    return None
+
+
+def _valid(obj: View) -> Sequence[FieldError]:
+    return ()
+
+
+def _valid_update(new: View, old: View) -> Sequence[FieldError]:
+    return ()
+
+
+def _no_warnings(obj: View) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server serves it."""
+
+    gvr: GVR
+    """The identity at the version that is stored."""
+    other_versions: tuple[GVR, ...] = ()
+    """Further identities of the same objects, converted by `api/convert`."""
+    singular: str = ""
+    """Empty: the kind in lower case."""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    scale: ScalePaths | None = None
+    columns: tuple[Column, ...] = ()
+    """Columns after which the generic Age column is *not* added; empty means Name and Age."""
+    selectable: Mapping[str, Callable[[View], str]] = field(default_factory=dict)
+    """Field selectors beyond `metadata.name` and `metadata.namespace`."""
+    name_rule: str = "dns-subdomain"
+    """How names are validated: `dns-subdomain`, `dns-label`, `dns-1035`, `path-segment`."""
+
+    default: Callable[[Object], None] = _nothing
+    """Defaults that the schema's table cannot express (they depend on other fields). Changes the draft."""
+    prepare_create: Callable[[Object], None] = _nothing
+    """Clears what a client may not set and derives what the server sets."""
+    prepare_update: Callable[[Object, View], None] = _nothing_update
+    """The same for an update of the main resource; takes the draft and the old object."""
+    prepare_status_update: Callable[[Object, View], None] = _nothing_update
+    """The same for the status subresource; the generic code has already restored everything but status and metadata."""
+    validate: Callable[[View], Sequence[FieldError]] = _valid
+    validate_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
+    """Immutable fields and transitions; takes the new and the old object. `validate` runs as well."""
+    validate_status_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
+    warnings: Callable[[View], Sequence[str]] = _no_warnings
+    """Deprecated or doubtful use, for `Warning` headers."""
+
+    has_generation: bool = True
+    """Whether `metadata.generation` counts changes of the spec."""
+    unconditional_update: bool = True
+    """Whether an update without a resourceVersion is accepted."""
+    default_grace_period_s: Callable[[View], int] | None = None
+    """Graceful deletion: the grace period when the client names none. None means objects go at once."""
+    secret: bool = False
+    """Whether values are sensitive (encryption at rest, never logged)."""
+
+    @property
+    def singular_name(self) -> str:
+        return self.singular or self.gvr.kind.lower()
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether objects of the kind exist, rather than being answered at once (reviews, bindings)."""
+        return "get" in self.verbs
+
+    @property
+    def has_status(self) -> bool:
+        return any(subresource.name == "status" for subresource in self.subresources)

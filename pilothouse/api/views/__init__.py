@@ -1,0 +1,1 @@
+"""Views: typed reading of each kind that components work on."""

@@ -1,0 +1,1 @@
+"""HTTP/1.1 at the edge: messages, the server, upgraded connections."""
