@@ -112,7 +112,7 @@ class Client:
         name: str,
         patch: Any,
         *,
-        type: PatchType = PatchType.MERGE,  # noqa: A002 - the API's own word
+        type: PatchType = PatchType.MERGE,
         subresource: str = "",
     ) -> Object:
         headers = {"content-type": type.value}

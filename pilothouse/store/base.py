@@ -1,8 +1,8 @@
 """The store protocol: etcd's model, as small as Kubernetes needs it.
 
-One 64-bit revision counts the writes of the whole store. A key's `mod_revision` is the revision of its last write. A write names the
-`mod_revision` that it expects, so that a lost race is seen and nothing is overwritten. A watch replays every write after a revision,
-in order, each once. All backends pass one shared test suite (`tests/store/suite.py`).
+One 64-bit revision counts the writes of the whole store. A key's `mod_revision` is the revision of its last write. A write names
+the `mod_revision` that it expects, so that a lost race is seen and nothing is overwritten. A watch replays every write after a
+revision, in order, each once. All backends pass one shared test suite (`tests/store/suite.py`).
 
 Keys are `/registry/<group or "core">/<plural>/[<namespace>/]<name>`. Values are opaque bytes.
 """
