@@ -1,0 +1,161 @@
+"""Packs what JSON schema says about the Kubernetes API into the two data files that Pilothouse reads.
+
+The definitions come from the `kubernetes-validate` package (a build requirement; its version names the API's), and
+`tools/presence.txt` adds what JSON schema cannot say. Alpha and beta versions are left out: they are not served. Written are, under
+`pilothouse/api/schema/data/`:
+
+- `structure.json`: `{"definitions": {NAME: {"fields": {FIELD: TYPE | [TYPE, FACTS]}, …}}}`. TYPE is a short text, read by
+  `pilothouse.api.schema.types`: `s` string, `b` boolean, `i`/`l` 32- and 64-bit integer, `d` number, `y` base64 bytes,
+  `*` any JSON, `o` any object, `[T` list, `{T` map, `#NAME` another definition.
+- `descriptions.json`: `{NAME: [TEXT, {FIELD: TEXT}]}`, read only to explain the API.
+
+Runs as a hatchling build hook, for wheels and editable installs; `python tools/schema_data.py` does the same for the source tree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+API_VERSION = "v1.36.0"
+SCALARS = {
+    ("string", None): "s",
+    ("string", "byte"): "y",
+    ("boolean", None): "b",
+    ("integer", "int32"): "i",
+    ("integer", "int64"): "l",
+    ("integer", None): "l",
+    ("number", "double"): "d",
+    ("number", None): "d",
+    ("object", None): "o",
+}
+FACTS = {
+    "x-kubernetes-list-type": "list",
+    "x-kubernetes-list-map-keys": "keys",
+    "x-kubernetes-map-type": "map",
+    "x-kubernetes-patch-strategy": "patch",
+    "x-kubernetes-patch-merge-key": "merge",
+}
+UNSERVED = re.compile(r"\.v\d+(alpha|beta)\d+\.")
+
+Json = dict[str, Any]
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Writes the data files before the package is collected."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name == "wheel":
+            write(Path(self.root))
+
+
+def write(root: Path) -> None:
+    """Writes both files under `root`, the top of the source tree."""
+    definitions = {name: found for name, found in source_definitions().items() if not UNSERVED.search(f".{name}")}
+    presence = read_presence((root / "tools" / "presence.txt").read_text())
+    data = root / "pilothouse" / "api" / "schema" / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    structure = {name: pack(found, presence.get(name, {})) for name, found in sorted(definitions.items())}
+    replace(data / "structure.json", {"definitions": structure})
+    replace(data / "descriptions.json", {name: describe(found) for name, found in sorted(definitions.items())})
+
+
+def replace(path: Path, content: Json) -> None:
+    """Replaces a file in one step, so that a reader beside the build sees the old or the new one."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content, separators=(",", ":"), ensure_ascii=False), encoding="utf-8")
+    draft.replace(path)
+
+
+def source_definitions() -> Json:
+    """The definitions by name, as `kubernetes-validate` has them."""
+    spec = find_spec("kubernetes_validate")
+    if spec is None or spec.origin is None:
+        raise SystemExit("kubernetes-validate is not installed: it is a build requirement of Pilothouse")
+    schemas = Path(spec.origin).parent / "kubernetes-json-schema" / f"{API_VERSION}-local" / "_definitions.json"
+    definitions: Json = json.loads(schemas.read_text(encoding="utf-8"))["$defs"]
+    return definitions
+
+
+def read_presence(text: str) -> dict[str, dict[str, str]]:
+    """Which fields of a definition keep their empty value (`keep`) or are always written (`always`)."""
+    presence: dict[str, dict[str, str]] = {}
+    package = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            package = line.strip("[]")
+        elif line and not line.startswith("#"):
+            kind, _, fields = line.partition(": ")
+            presence[f"{package}.{kind}"] = {
+                field.removeprefix("+"): "always" if field.startswith("+") else "keep" for field in fields.split()
+            }
+    return presence
+
+
+def pack(definition: Json, presence: dict[str, str]) -> Json:
+    """The structure of one definition."""
+    required = set(definition.get("required", ()))
+    packed: Json = {}
+    if "properties" in definition:
+        packed["fields"] = {
+            name: pack_field(field, name in required, presence.get(name, ""))
+            for name, field in definition["properties"].items()
+        }
+    else:
+        packed["type"] = plain_type(definition)
+    if definition.get("x-kubernetes-map-type"):
+        packed["map"] = definition["x-kubernetes-map-type"]
+    if definition.get("x-kubernetes-unions"):
+        packed["unions"] = definition["x-kubernetes-unions"]
+    if kinds := definition.get("x-kubernetes-group-version-kind"):
+        packed["kinds"] = [
+            [kind["group"], kind["version"], kind["kind"]] for kind in kinds if re.fullmatch(r"v\d+", kind["version"])
+        ]
+    return packed
+
+
+def pack_field(field: Json, required: bool, presence: str) -> str | list[Any]:
+    facts = {short: field[long] for long, short in FACTS.items() if long in field}
+    if required:
+        facts["required"] = True
+    if presence:
+        facts["presence"] = presence
+    packed = type_of(field)
+    return [packed, facts] if facts else packed
+
+
+def type_of(field: Json) -> str:
+    """The short text of a field's type."""
+    if "$ref" in field:
+        return "#" + str(field["$ref"]).rpartition("/")[2]
+    plain = plain_type(field)
+    if plain == "array":
+        return "[" + type_of(field["items"])
+    if plain == "object":
+        values = field.get("additionalProperties")
+        return "{" + type_of(values) if values else "o"
+    return SCALARS[plain, field.get("format")] if plain else "*"
+
+
+def plain_type(schema: Json) -> str:
+    """`type` without the `null` that the package adds; empty where any JSON value may stand."""
+    found = schema.get("type", ())
+    names = [found] if isinstance(found, str) else [name for name in found if name != "null"]
+    return names[0] if names else ""
+
+
+def describe(definition: Json) -> list[Any]:
+    fields = definition.get("properties", {})
+    return [
+        definition.get("description", ""),
+        {name: field["description"] for name, field in fields.items() if "description" in field},
+    ]
+
+
+if __name__ == "__main__":
+    write(Path(__file__).resolve().parent.parent)
