@@ -1,0 +1,37 @@
+"""Leaving HTTP: a connection becomes a pair of streams for WebSocket, SPDY or whatever both ends agreed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class _RawProtocol(asyncio.StreamReaderProtocol):
+    """A stream pair's protocol that says when its connection is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop, lost: Callable[[], None]) -> None:
+        super().__init__(reader, loop=loop)
+        self._lost = lost
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._lost()
+
+
+def hand_over(
+    transport: asyncio.Transport, received: bytes, loop: asyncio.AbstractEventLoop, lost: Callable[[], None]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Streams over `transport`, beginning with what was `received` already. Calls `lost` when the connection is gone."""
+    reader = asyncio.StreamReader(limit=256 * 1024, loop=loop)
+    protocol = _RawProtocol(reader, loop, lost)
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    if received:
+        reader.feed_data(received)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def is_upgrade(headers: dict[str, str], protocol: str) -> bool:
+    """Whether a request's headers (lower-case names) ask to leave HTTP for `protocol`."""
+    tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
+    return "upgrade" in tokens and headers.get("upgrade", "").strip().lower() == protocol.lower()
