@@ -1,0 +1,45 @@
+"""What admission decides on. Source: apiserver `pkg/admission/attributes.go`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
+from pilothouse.api.user import User
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(slots=True)
+class Attributes:
+    """A write that is about to happen.
+
+    `obj` is the draft: mutating admission may change it in place, validating admission may not. It is None for a deletion. `old` is
+    what is stored, None for a creation; never changed. `gvr` is the version that the client speaks, in which both are given.
+    """
+
+    operation: Operation
+    resource: Resource
+    gvr: GVR
+    namespace: str
+    name: str
+    user: User
+    obj: Object | None = None
+    old: Mapping[str, Any] | None = None
+    subresource: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """CreateOptions, UpdateOptions, PatchOptions or DeleteOptions; for CONNECT what the subresource defines."""
+    is_dry_run: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+class Admission(Protocol):
+    """The admission chain. Both methods raise the Status error with which the write is refused."""
+
+    async def mutate(self, attributes: Attributes) -> None: ...
+
+    async def validate(self, attributes: Attributes) -> None: ...
