@@ -18,6 +18,9 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.client.transport import Reply, Transport
 
+_METADATA = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}
+_METADATA_LIST = {"accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
+
 
 class PatchType(Enum):
     JSON = "application/json-patch+json"
@@ -72,8 +75,12 @@ class Client:
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        metadata_only: bool = False,
     ) -> Listing:
-        """One page; all of it if `limit` is 0. An empty namespace means all namespaces."""
+        """One page; all of it if `limit` is 0. An empty namespace means all namespaces.
+
+        With `metadata_only` items are PartialObjectMetadata.
+        """
         query = _query(
             labelSelector=label_selector,
             fieldSelector=field_selector,
@@ -81,7 +88,8 @@ class Client:
             resourceVersion=resource_version,
             **{"continue": continue_token},
         )
-        answer = self._decode(await self._request("GET", gvr.path(namespace), query=query))
+        headers = _METADATA_LIST if metadata_only else None
+        answer = self._decode(await self._request("GET", gvr.path(namespace), query=query, headers=headers))
         items = answer.get("items") or []
         for item in items:
             item.setdefault("apiVersion", gvr.api_version)
@@ -114,10 +122,14 @@ class Client:
         *,
         type: PatchType = PatchType.MERGE,
         subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
     ) -> Object:
+        """Change an object. `field_manager` and `force` are for `PatchType.APPLY`. Raises NotFound, Conflict, Invalid."""
         headers = {"content-type": type.value}
         path = gvr.path(namespace, name, subresource)
-        return self._decode(await self._request("PATCH", path, body=orjson.dumps(patch), headers=headers))
+        query = _query(fieldManager=field_manager, force="true" if force else "")
+        return self._decode(await self._request("PATCH", path, query=query, body=orjson.dumps(patch), headers=headers))
 
     async def delete(
         self,
@@ -140,6 +152,13 @@ class Client:
             options["preconditions"] = preconditions
         return self._decode(await self._request("DELETE", gvr.path(namespace, name), body=orjson.dumps(options)))
 
+    async def delete_collection(
+        self, gvr: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> None:
+        """Delete all objects of a namespace that match, each as `delete` would."""
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        await self._request("DELETE", gvr.path(namespace), query=query)
+
     @asynccontextmanager
     async def watch(
         self,
@@ -150,6 +169,7 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         timeout_s: int = 0,
+        metadata_only: bool = False,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         """Events after `resource_version`, bookmarks included, until the server ends the watch.
 
@@ -163,7 +183,8 @@ class Client:
             fieldSelector=field_selector,
             timeoutSeconds=str(timeout_s) if timeout_s else "",
         )
-        async with self.transport.stream("GET", gvr.path(namespace), query=query, headers=self._headers) as reply:
+        headers = {**self._headers, **_METADATA} if metadata_only else self._headers
+        async with self.transport.stream("GET", gvr.path(namespace), query=query, headers=headers) as reply:
             if reply.status != 200:
                 raise _failure(Reply(reply.status, reply.headers, b"".join([chunk async for chunk in reply.chunks])))
             yield _watch_events(reply.chunks)
@@ -171,6 +192,10 @@ class Client:
     async def raw(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
         """Any other path, such as `/version`."""
         return (await self._request(method, path, query=query, body=body)).body
+
+    async def close(self) -> None:
+        """Let go of the transport's connections."""
+        await self.transport.close()
 
     async def _request(
         self,
