@@ -1,0 +1,1 @@
+"""What each built-in kind is: one declaration a file, listed in `table`."""

@@ -1,0 +1,12 @@
+"""MutatingWebhookConfiguration."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+MUTATING_WEBHOOK_CONFIGURATION = Resource(
+    gvr.MUTATING_WEBHOOK_CONFIGURATIONS,
+    categories=("api-extensions",),
+    unconditional_update=False,
+)

@@ -1,0 +1,12 @@
+"""ValidatingWebhookConfiguration."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+VALIDATING_WEBHOOK_CONFIGURATION = Resource(
+    gvr.VALIDATING_WEBHOOK_CONFIGURATIONS,
+    categories=("api-extensions",),
+    unconditional_update=False,
+)

@@ -1,0 +1,11 @@
+"""SelfSubjectReview."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import CREATE_ONLY, Resource
+
+SELF_SUBJECT_REVIEW = Resource(
+    gvr.SELF_SUBJECT_REVIEWS,
+    verbs=CREATE_ONLY,
+)

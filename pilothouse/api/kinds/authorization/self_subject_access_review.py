@@ -1,0 +1,11 @@
+"""SelfSubjectAccessReview."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import CREATE_ONLY, Resource
+
+SELF_SUBJECT_ACCESS_REVIEW = Resource(
+    gvr.SELF_SUBJECT_ACCESS_REVIEWS,
+    verbs=CREATE_ONLY,
+)

@@ -1,0 +1,11 @@
+"""SubjectAccessReview."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import CREATE_ONLY, Resource
+
+SUBJECT_ACCESS_REVIEW = Resource(
+    gvr.SUBJECT_ACCESS_REVIEWS,
+    verbs=CREATE_ONLY,
+)

@@ -1,0 +1,12 @@
+"""Lease."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+LEASE = Resource(
+    gvr.LEASES,
+    has_generation=False,
+    unconditional_update=False,
+)

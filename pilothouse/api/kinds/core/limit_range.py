@@ -1,0 +1,12 @@
+"""LimitRange."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+LIMIT_RANGE = Resource(
+    gvr.LIMIT_RANGES,
+    short_names=("limits",),
+    has_generation=False,
+)

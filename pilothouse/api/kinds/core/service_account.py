@@ -1,0 +1,13 @@
+"""ServiceAccount."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource, Subresource
+
+SERVICE_ACCOUNT = Resource(
+    gvr.SERVICE_ACCOUNTS,
+    short_names=("sa",),
+    subresources=(Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),),
+    has_generation=False,
+)

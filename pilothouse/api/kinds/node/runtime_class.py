@@ -1,0 +1,12 @@
+"""RuntimeClass."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+RUNTIME_CLASS = Resource(
+    gvr.RUNTIME_CLASSES,
+    has_generation=False,
+    unconditional_update=False,
+)

@@ -1,0 +1,12 @@
+"""ClusterRole."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+CLUSTER_ROLE = Resource(
+    gvr.CLUSTER_ROLES,
+    name_rule="path-segment",
+    has_generation=False,
+)

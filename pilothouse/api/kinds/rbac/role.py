@@ -1,0 +1,12 @@
+"""Role."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+ROLE = Resource(
+    gvr.ROLES,
+    name_rule="path-segment",
+    has_generation=False,
+)

@@ -1,0 +1,12 @@
+"""VolumeAttributesClass."""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.resource import Resource
+
+VOLUME_ATTRIBUTES_CLASS = Resource(
+    gvr.VOLUME_ATTRIBUTES_CLASSES,
+    short_names=("vac",),
+    has_generation=False,
+)
