@@ -1,0 +1,133 @@
+"""The edge to gRPC servers on this machine or in the cluster: one channel, calls by path, one error.
+
+Calls name their method by path (`/runtime.v1.RuntimeService/Version`) and take and give protobuf messages, or bytes where no message
+class is given. Every unary call has a deadline. grpcio is imported when a channel is made, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from enum import IntEnum
+from typing import Any, Protocol, TypeVar
+
+
+class Message(Protocol):
+    """A protobuf message."""
+
+    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
+
+
+class RpcCode(IntEnum):
+    """gRPC's status codes."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class RpcFailure(Exception):
+    """A call that the server refused or that did not reach it. `details` is the server's text."""
+
+    def __init__(self, code: RpcCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+Response = TypeVar("Response")
+_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class GrpcChannel:
+    """A connection to one server, made at the first call and again when it was lost.
+
+    `target` is gRPC's: `unix:///run/containerd/containerd.sock`, `10.0.0.1:2379`. `credentials` is a `grpc.ChannelCredentials`;
+    without it the channel is plain text.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: Any = None,
+        max_message_bytes: int = _MAX_MESSAGE_BYTES,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        import grpc
+        import grpc.aio
+
+        options: list[tuple[str, int | str]] = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 3000),
+            ("grpc.enable_http_proxy", 0),
+        ]
+        if target.startswith("unix:"):
+            # Go's HTTP/2 server refuses the escaped socket path that grpcio sends as authority.
+            options.append(("grpc.default_authority", "localhost"))
+        self.target = target
+        self._error = grpc.aio.AioRpcError
+        self._metadata = metadata
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=options)
+        )
+        self._unary: dict[str, Any] = {}
+        self._streams: dict[str, Any] = {}
+
+    async def call(
+        self, path: str, request: Message | bytes, response: Callable[[bytes], Response], *, timeout_s: float
+    ) -> Response:
+        """One request, one response, decoded by `response` (`Message.FromString`). Raises RpcFailure."""
+        method = self._unary.get(path)
+        if method is None:
+            method = self._unary[path] = self._channel.unary_unary(path)
+        try:
+            answer: bytes = await method(_encoded(request), timeout=timeout_s, metadata=self._metadata)
+        except self._error as error:
+            raise _failure(error) from None
+        return response(answer)
+
+    async def stream(
+        self, path: str, request: Message | bytes, response: Callable[[bytes], Response]
+    ) -> AsyncIterator[Response]:
+        """One request, many responses, until the server ends them or the iterator is closed. Raises RpcFailure."""
+        method = self._streams.get(path)
+        if method is None:
+            method = self._streams[path] = self._channel.unary_stream(path)
+        call = method(_encoded(request), metadata=self._metadata)
+        try:
+            async for answer in call:
+                yield response(answer)
+        except self._error as error:
+            raise _failure(error) from None
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _encoded(request: Message | bytes) -> bytes:
+    return request if isinstance(request, bytes) else request.SerializeToString()
+
+
+def _failure(error: Any) -> RpcFailure:
+    return RpcFailure(RpcCode(error.code().value[0]), error.details() or "")
