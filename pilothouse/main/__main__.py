@@ -1,0 +1,7 @@
+"""`python -m pilothouse.main`."""
+
+import sys
+
+from pilothouse.main.cli import main
+
+sys.exit(main())
