@@ -265,7 +265,7 @@ class _Parser:
         return token
 
     def parse(self) -> Iterable[Requirement]:
-        requirements = []
+        requirements: list[Requirement] = []
         while True:
             token = self._look()
             if token.kind == "":
