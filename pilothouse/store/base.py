@@ -5,42 +5,43 @@ the `mod_revision` that it expects, so that a lost race is seen and nothing is o
 revision, in order, each once. All backends pass one shared test suite (`tests/store/suite.py`).
 
 Keys are `/registry/<group or "core">/<plural>/[<namespace>/]<name>`. Values are opaque bytes.
+
+A store and its callers live on one event loop; `follow` calls back on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NewType, Protocol
+
+import msgspec
+
+from pilothouse.api.gvr import GVR
 
 Revision = NewType("Revision", int)
 
 ABSENT = Revision(0)
-"""As an expected `mod_revision`: the key must not exist."""
+"""As an expected `mod_revision`: the key must not exist. As a change's `previous`: it did not exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A key as it stood at a revision."""
 
     key: str
     value: bytes
-    create_revision: Revision
     mod_revision: Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One write. `entry` is None for a deletion; `previous` is None for a creation. `revision` is that of the write."""
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One write. `value` is None for a deletion; `previous` is the key's `mod_revision` before it (ABSENT for a creation)."""
 
     key: str
     revision: Revision
-    entry: Entry | None
-    previous: Entry | None
+    value: bytes | None
+    previous: Revision
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """Part of a listing, in key order. `remaining` counts the entries after it, at `revision`, the whole listing's snapshot."""
 
     entries: Sequence[Entry]
@@ -53,10 +54,10 @@ class StoreError(Exception):
 
 
 class WriteConflict(StoreError):
-    """The key is not at the expected revision; `current` is where it is, or None if it does not exist."""
+    """The key is not at the expected revision; `current` is where it is (ABSENT if it does not exist)."""
 
-    def __init__(self, key: str, current: Entry | None) -> None:
-        super().__init__(f"{key} is not at the expected revision")
+    def __init__(self, key: str, current: Revision) -> None:
+        super().__init__(f"{key} is not at the expected revision but at {current}")
         self.key = key
         self.current = current
 
@@ -70,11 +71,37 @@ class Compacted(StoreError):
 
 
 class FutureRevision(StoreError):
-    """The revision asked for has not been written yet."""
+    """The revision asked for has not been written yet; `current` is the last that was."""
+
+    def __init__(self, asked: Revision, current: Revision) -> None:
+        super().__init__(f"required revision {asked} is a future revision; the last written is {current}")
+        self.current = current
 
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached or cannot write, for example because the disk is full. The message is for a person."""
+
+
+Deliver = Callable[[Sequence[Change]], None]
+"""Takes changes in revision order, on the event loop; must not raise and must not call the store."""
+
+
+class Feed(Protocol):
+    """What follows a prefix of a store. See `Store.follow`."""
+
+    @property
+    def revision(self) -> Revision:
+        """Every write up to this revision has been delivered."""
+
+    @property
+    def compacted(self) -> Revision:
+        """Lists at a revision before this one are no longer possible."""
+
+    async def fresh(self) -> None:
+        """Return when every write that anyone was told of before this call has been delivered."""
+
+    def close(self) -> None:
+        """Deliver no more. Idempotent."""
 
 
 class Store(Protocol):
@@ -92,19 +119,32 @@ class Store(Protocol):
         `limit` 0 means all. `at` asks for the state at an earlier revision. Raises Compacted, FutureRevision.
         """
 
-    async def put(self, key: str, value: bytes, *, expect: Revision | None = None, ttl_s: float | None = None) -> Entry:
-        """Write a key durably. `expect` is its present `mod_revision` (ABSENT for none); None writes regardless.
+    async def put(
+        self, key: str, value: bytes, *, expect: Revision | None = None, ttl_s: float | None = None
+    ) -> Revision:
+        """Write a key durably and return the revision of the write.
 
-        A key written with `ttl_s` is deleted by the store after that many seconds. Raises WriteConflict.
+        `expect` is the key's present `mod_revision` (ABSENT for none); None writes regardless. A key written with `ttl_s` is
+        deleted by the store after that many seconds, unless it is written again. Raises WriteConflict.
+
+        A cancelled or failed call may have written or not. Followers in the same process have seen the write before this returns,
+        if the store is local (`memory`, `sqlite`); after `Feed.fresh` with any store.
         """
 
-    async def delete(self, key: str, *, expect: Revision | None = None) -> Entry:
-        """Delete a key and return its last entry. Raises WriteConflict, also when it does not exist."""
+    async def delete(self, key: str, *, expect: Revision | None = None) -> Revision:
+        """Delete a key durably and return the revision of the deletion. Raises WriteConflict, also when it does not exist."""
+
+    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision) -> Feed:
+        """Call `deliver` with every durable write under `prefix` after the revision `after`, in order, each once.
+
+        Those already written are delivered before this returns. Raises Compacted if writes after `after` are no longer kept,
+        FutureRevision if `after` has not been written.
+        """
 
     def watch(self, prefix: str, *, after: Revision) -> AsyncIterator[Sequence[Change]]:
-        """Every write under `prefix` with a revision greater than `after`, in batches in order, without end.
+        """The same as an iterator without end, which a slow reader may leave alone for as long as history is kept.
 
-        Raises Compacted if writes after `after` are no longer kept.
+        Raises Compacted, FutureRevision.
         """
 
     async def compact(self, before: Revision) -> None:
@@ -112,3 +152,14 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Finish what was accepted and let go of files and connections."""
+
+
+def prefix_of(gvr: GVR, namespace: str = "") -> str:
+    """The prefix of a resource's keys, or of those in one namespace."""
+    prefix = f"/registry/{gvr.group or 'core'}/{gvr.plural}/"
+    return f"{prefix}{namespace}/" if namespace else prefix
+
+
+def key_of(gvr: GVR, namespace: str, name: str) -> str:
+    """The key of one object. `namespace` is empty for cluster-scoped resources."""
+    return prefix_of(gvr, namespace) + name

@@ -1,0 +1,55 @@
+"""The recent past of a resource: its events in order, so that a watch can begin at a revision and a list can look back."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from pilothouse.store.base import Revision
+from pilothouse.store.event import Event
+
+MIN_EVENTS = 100
+MAX_EVENTS = 8192
+MAX_BYTES = 8 * 1024 * 1024
+"""Of objects that are kept only because they are the past."""
+
+
+class Ring:
+    """Bounded; the oldest events go first. `start` is the revision from which on nothing is missing."""
+
+    def __init__(self, start: Revision) -> None:
+        self.start = start
+        self._events: list[Event] = []
+        self._first = 0
+        self._bytes = 0
+
+    def append(self, event: Event) -> None:
+        self._events.append(event)
+        if event.old is not None:
+            self._bytes += len(event.old.wire)
+        while (count := len(self._events) - self._first) > MAX_EVENTS or (
+            self._bytes > MAX_BYTES and count > MIN_EVENTS
+        ):
+            self._drop()
+
+    def since(self, revision: Revision) -> Sequence[Event]:
+        """The events after `revision`, which must not be before `start`."""
+        return self._events[bisect_right(self._events, revision, lo=self._first, key=_revision_of) :]
+
+    def _drop(self) -> None:
+        oldest = self._events[self._first]
+        self.start = oldest.revision
+        if oldest.old is not None:
+            self._bytes -= len(oldest.old.wire)
+        self._events[self._first] = _DROPPED
+        self._first += 1
+        if self._first >= MAX_EVENTS // 4:
+            del self._events[: self._first]
+            self._first = 0
+
+
+def _revision_of(event: Event) -> Revision:
+    return event.revision
+
+
+_DROPPED = Event(Revision(0), None, None)

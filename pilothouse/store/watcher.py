@@ -1,0 +1,114 @@
+"""One client's watch: a bounded queue of encoded events between the cacher and a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+from pilothouse.store.base import Revision
+from pilothouse.store.event import Encoder, Event
+from pilothouse.store.selection import Selection
+
+QUEUE_EVENTS = 4096
+"""A client that is this many events behind is cut off; it comes back with the resourceVersion it has reached."""
+CHUNK_BYTES = 256 * 1024
+"""How much of the initial events is encoded at a time."""
+
+
+class Watcher:
+    """An async iterator of whole encoded events, many at a time. It ends when the client has fallen too far behind or on `close`.
+
+    `async for chunk in watcher` gives joined bytes; `batch` gives the same event by event. Only one reader at a time.
+    """
+
+    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_waiter", "encoder", "revision", "selection")
+
+    def __init__(
+        self,
+        selection: Selection,
+        encoder: Encoder,
+        revision: Revision,
+        past: Iterator[bytes],
+        leave: Callable[[Watcher], None],
+    ) -> None:
+        self.selection = selection
+        self.encoder = encoder
+        self.revision = revision
+        """Where the queue begins: only later events are taken. `past` leads up to it."""
+        self._past: Iterator[bytes] | None = past
+        self._leave = leave
+        self._queue: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_ended = False
+
+    def offer(self, event: Event) -> None:
+        """Queue `event` as this watcher has to see it, if at all."""
+        type = self.selection.transition(event)
+        if type is not None and event.revision > self.revision:
+            self.push(event.line(type, self.encoder))
+
+    def push(self, line: bytes) -> None:
+        """Queue one encoded event."""
+        queue = self._queue
+        if len(queue) >= QUEUE_EVENTS:
+            self.end()
+            return
+        queue.append(line)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def bookmark(self, revision: Revision) -> None:
+        """Queue a bookmark: the client has seen everything up to `revision`."""
+        self.push(self.encoder.bookmark(revision, initial_events_end=False))
+
+    async def batch(self) -> Sequence[bytes]:
+        """The events at hand, each encoded, at least one. Waits for the next; empty means that the watch has ended."""
+        if self._past is not None:
+            if lines := self._take_past(self._past):
+                return lines
+            self._past = None
+        while not self._queue:
+            if self._is_ended:
+                return ()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        queue, self._queue = self._queue, []
+        return queue
+
+    def end(self) -> None:
+        """Take no more events; those already queued can still be read. Idempotent."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        self._leave(self)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def aclose(self) -> None:
+        """End the watch and forget what is queued. Idempotent."""
+        self.end()
+        self._past = None
+        self._queue = []
+
+    def __aiter__(self) -> Watcher:
+        return self
+
+    async def __anext__(self) -> bytes:
+        lines = await self.batch()
+        if not lines:
+            raise StopAsyncIteration
+        return b"".join(lines)
+
+    @staticmethod
+    def _take_past(past: Iterator[bytes]) -> list[bytes]:
+        lines: list[bytes] = []
+        size = 0
+        for line in past:
+            lines.append(line)
+            size += len(line)
+            if size >= CHUNK_BYTES:
+                break
+        return lines
