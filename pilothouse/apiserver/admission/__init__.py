@@ -1,0 +1,1 @@
+"""Admission: one module a plugin, run in the order of `chain`."""

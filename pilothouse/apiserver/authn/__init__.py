@@ -1,0 +1,1 @@
+"""Authentication: one module a method, tried in the order of `chain`."""

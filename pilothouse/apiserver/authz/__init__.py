@@ -1,0 +1,1 @@
+"""Authorization: one module a mode, asked in the order of `chain`."""
