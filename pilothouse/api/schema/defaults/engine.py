@@ -1,0 +1,118 @@
+"""Compiles the tables of defaults into one pass per type, which visits only what can have defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from functools import cache
+from typing import Any
+
+from pilothouse.api.meta import Object
+from pilothouse.api.schema.defaults import cluster, core, pods, workloads
+from pilothouse.api.schema.defaults.constants import CONSTANTS
+from pilothouse.api.schema.types import ListOf, MapOf, Struct, Type, struct_of
+
+Rule = Callable[[Object], None]
+
+_PREFIX = "io.k8s.api."
+
+
+class _Shape(Enum):
+    ONE = auto()
+    LIST = auto()
+    MAP = auto()
+
+
+@cache
+def _rules() -> Mapping[str, tuple[Rule, ...]]:
+    return {**pods.RULES, **core.RULES, **workloads.RULES, **cluster.RULES}
+
+
+def defaulter(struct: Struct) -> Rule:
+    """The pass that fills the defaults of an object of a type, in place. Idempotent."""
+    found: Rule | None = struct.passes.get("default")
+    if found is None:
+        found = struct.passes["default"] = _compile(struct)
+    return found
+
+
+def _nothing(obj: Object) -> None:
+    return None
+
+
+def _compile(struct: Struct) -> Rule:
+    short = struct.name.removeprefix(_PREFIX)
+    constants = tuple(CONSTANTS.get(short, {}).items())
+    rules = _rules().get(short, ())
+    children = tuple(
+        (name, *found) for name, field in struct.fields.items() if (found := _child(field.type, struct)) is not None
+    )
+    if not (constants or rules or children):
+        return _nothing
+    resolved: dict[str, Rule] = {}
+
+    def apply(obj: Object) -> None:
+        for key, value in constants:
+            if obj.get(key) in (None, ""):
+                obj[key] = value.copy() if value.__class__ is dict or value.__class__ is list else value
+        for rule in rules:
+            rule(obj)
+        for key, shape, inner in children:
+            member = obj.get(key)
+            if member is None:
+                continue
+            run = resolved.get(key)
+            if run is None:
+                run = resolved[key] = defaulter(inner)
+            if shape is _Shape.ONE:
+                run(member)
+            elif shape is _Shape.LIST:
+                for item in member:
+                    run(item)
+            else:
+                for item in member.values():
+                    run(item)
+
+    return apply
+
+
+def _child(found: Type, parent: Struct) -> tuple[_Shape, Struct] | None:
+    shape = _Shape.ONE
+    if isinstance(found, ListOf):
+        shape, found = _Shape.LIST, found.item
+    elif isinstance(found, MapOf):
+        shape, found = _Shape.MAP, found.value
+    struct = struct_of(found)
+    return None if struct is None or not _has_defaults(struct, frozenset({parent.name})) else (shape, struct)
+
+
+def _has_defaults(struct: Struct, above: frozenset[str]) -> bool:
+    """Whether anything in a type has defaults. A type inside itself adds nothing."""
+    if struct.name in above:
+        return False
+    known = struct.passes.get("has-defaults")
+    if known is None:
+        short = struct.name.removeprefix(_PREFIX)
+        known = (
+            short in CONSTANTS
+            or short in _rules()
+            or any(
+                _has_defaults(inner, above | {struct.name})
+                for field in struct.fields.values()
+                if (inner := _innermost(field.type)) is not None
+            )
+        )
+        if known or not above:
+            struct.passes["has-defaults"] = known
+    return bool(known)
+
+
+def _innermost(found: Type) -> Struct | None:
+    while isinstance(found, ListOf | MapOf):
+        found = found.item if isinstance(found, ListOf) else found.value
+    return struct_of(found)
+
+
+def constant(definition: str, name: str) -> Any:
+    """The constant default of a field, or None: shown by OpenAPI."""
+    return CONSTANTS.get(definition.removeprefix(_PREFIX), {}).get(name)

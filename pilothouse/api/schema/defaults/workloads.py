@@ -1,0 +1,95 @@
+"""Defaults of apps, batch and autoscaling kinds that depend on other fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pilothouse.api.meta import Object
+
+_MAX_INT32 = 0x7FFFFFFF
+_DEFAULT_CPU_UTILIZATION = 80
+_SCALE_UP: dict[str, Any] = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
+}
+_SCALE_DOWN: dict[str, Any] = {
+    "selectPolicy": "Max",
+    "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+}
+
+
+def _deployment(deployment: Object) -> None:
+    strategy = deployment.setdefault("spec", {}).setdefault("strategy", {})
+    if _or_else(strategy, "type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", "25%")
+        rolling.setdefault("maxSurge", "25%")
+
+
+def _daemon_set(daemon_set: Object) -> None:
+    strategy = daemon_set.setdefault("spec", {}).setdefault("updateStrategy", {})
+    if _or_else(strategy, "type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+
+
+def _stateful_set(stateful_set: Object) -> None:
+    strategy = stateful_set.setdefault("spec", {}).setdefault("updateStrategy", {})
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
+        strategy["rollingUpdate"].setdefault("partition", 0)
+
+
+def _job(job: Object) -> None:
+    spec = job.setdefault("spec", {})
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", _MAX_INT32 if "backoffLimitPerIndex" in spec else 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+    spec.setdefault("manualSelector", False)
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    metadata = job.setdefault("metadata", {})
+    if labels and not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def _autoscaler(spec: Object) -> None:
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": _DEFAULT_CPU_UTILIZATION}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    behavior = spec.get("behavior")
+    if behavior is not None:
+        behavior["scaleUp"] = _scaling_rules(_SCALE_UP, behavior.get("scaleUp"))
+        behavior["scaleDown"] = _scaling_rules(_SCALE_DOWN, behavior.get("scaleDown"))
+
+
+def _scaling_rules(default: Object, given: Object | None) -> Object:
+    rules: Object = {**default, "policies": [dict(policy) for policy in default["policies"]]}
+    return {**rules, **(given or {})}
+
+
+def _or_else(obj: Object, key: str, value: str) -> str:
+    """The text of a field, set to `value` first if it is empty."""
+    if not obj.get(key):
+        obj[key] = value
+    return str(obj[key])
+
+
+RULES: dict[str, tuple[Callable[[Object], None], ...]] = {
+    "apps.v1.DaemonSet": (_daemon_set,),
+    "apps.v1.Deployment": (_deployment,),
+    "apps.v1.StatefulSet": (_stateful_set,),
+    "autoscaling.v2.HorizontalPodAutoscalerSpec": (_autoscaler,),
+    "batch.v1.Job": (_job,),
+}

@@ -1,0 +1,128 @@
+"""The schema of one kind.
+
+`load` is for what a client sends: it leaves an object in the form in which upstream would write it. `default` fills in what the API
+promises. Both work in place on a draft that the caller owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from functools import cache
+
+from pilothouse.api import status
+from pilothouse.api.meta import Object
+from pilothouse.api.path import FieldError, Path, type_invalid
+from pilothouse.api.schema import defaults
+from pilothouse.api.schema.load import Irregular, loader
+from pilothouse.api.schema.repair import Repair, WrongType
+from pilothouse.api.schema.types import Field, ListOf, MapOf, Struct, Type, catalog, struct_of
+
+
+class FieldValidation(StrEnum):
+    """What happens to fields that the kind does not have, or that stand twice: the `fieldValidation` parameter."""
+
+    IGNORE = "Ignore"
+    WARN = "Warn"
+    STRICT = "Strict"
+
+
+class Schema:
+    """What is known of a kind's objects."""
+
+    def __init__(self, api_version: str, kind: str, struct: Struct) -> None:
+        self.api_version = api_version
+        self.kind = kind
+        self.struct = struct
+
+    def load(
+        self, obj: Object, *, strict: FieldValidation = FieldValidation.WARN, duplicates: Iterable[str] = ()
+    ) -> list[str]:
+        """Brings a decoded object into the form in which it is kept; returns warnings.
+
+        Unknown fields are removed. `duplicates` are the paths that `duplicate_fields` found in the text. Raises BadRequest for a value
+        of the wrong type, and with STRICT for an unknown or duplicate field.
+        """
+        try:
+            loader(self.struct)(obj)
+            unknown: list[str] = []
+        except Irregular:
+            unknown = self.repair(obj)
+            loader(self.struct)(obj)
+        problems = [f'unknown field "{path}"' for path in unknown] + [
+            f'duplicate field "{path}"' for path in duplicates
+        ]
+        if problems and strict is FieldValidation.STRICT:
+            raise self._cannot_be_handled(f"strict decoding error: {', '.join(problems)}")
+        return problems if strict is FieldValidation.WARN else []
+
+    def prune(self, obj: Object, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
+        """Like `load` for an object that is not whole, as an applied configuration: nothing is added to it, and nothing empty is removed
+        but nulls."""
+        problems = [f'unknown field "{path}"' for path in self.repair(obj)]
+        if problems and strict is FieldValidation.STRICT:
+            raise self._cannot_be_handled(f"strict decoding error: {', '.join(problems)}")
+        return problems if strict is FieldValidation.WARN else []
+
+    def repair(self, obj: Object) -> list[str]:
+        """Removes unknown fields and nulls and converts other spellings; returns the unknown paths. Raises BadRequest."""
+        repair = Repair()
+        try:
+            repair.struct(self.struct, obj, "", (self.kind,))
+        except WrongType as error:
+            raise self._cannot_be_handled(str(error)) from None
+        return repair.unknown
+
+    def default(self, obj: Object) -> None:
+        """Fills in the defaults of the kind's version."""
+        defaults.defaulter(self.struct)(obj)
+
+    def empty(self, *names: str) -> Object:
+        """The empty value of the struct at a path of fields, with what is always written: `empty("status")`."""
+        struct: Struct | None = self.struct
+        for name in names:
+            assert struct is not None
+            struct = struct_of(struct.fields[name].type)
+        assert struct is not None
+        value: Object = {}
+        loader(struct)(value)
+        return value
+
+    def check(self, obj: Object) -> list[FieldError]:
+        """Faults of structure, as field errors; empty for what `load` accepted."""
+        try:
+            Repair().struct(self.struct, obj, "", (self.kind,))
+        except WrongType as error:
+            return [type_invalid(Path(""), "", str(error))]
+        return []
+
+    def field_at(self, path: Sequence[str]) -> Field | None:
+        """The field at a path of names; lists and maps on the way are entered. None where the schema knows nothing."""
+        struct: Struct | None = self.struct
+        found: Field | None = None
+        for name in path:
+            if struct is None or name not in struct.fields:
+                return None
+            found = struct.fields[name]
+            struct = _struct_within(found.type)
+        return found
+
+    def _cannot_be_handled(self, why: str) -> status.BadRequest:
+        version = self.api_version.rpartition("/")[2]
+        return status.BadRequest(f'{self.kind} in version "{version}" cannot be handled as a {self.kind}: {why}')
+
+
+def _struct_within(found: Type) -> Struct | None:
+    while isinstance(found, ListOf | MapOf):
+        found = found.item if isinstance(found, ListOf) else found.value
+    return struct_of(found)
+
+
+@cache
+def schema_of(api_version: str, kind: str) -> Schema:
+    """The schema of a built-in kind. Raises KeyError for a kind that is not built in."""
+    known = catalog()
+    name = known.name_of(api_version, kind)
+    if name is None:
+        raise KeyError(f"{api_version} {kind}")
+    return Schema(api_version, kind, known.struct(name))
