@@ -8,7 +8,7 @@ a plan was carried out is empty. Source: what upstream documents of pod and cont
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -17,11 +17,9 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import restart
 from pilothouse.kubelet.restart import CrashBackoff, Delay
 from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, PodRecord
-from pilothouse.kubelet.seams import ProbeKind, ProbeResult
+from pilothouse.kubelet.seams import ProbeKind, ProbeResult, ProbeResults
 
 Container = Mapping[str, Any]
-Results = Callable[[ProbeKind, str], ProbeResult]
-"""The settled result of a probe of a container by its ID."""
 
 
 class ContainerKind(Enum):
@@ -96,11 +94,11 @@ class Situation:
 
     pod: PodView
     record: PodRecord
-    results: Results
+    results: ProbeResults
     delays: Mapping[str, Delay]
     """Crash-loop delays by container."""
     now: float
-    backoff: CrashBackoff = CrashBackoff()
+    backoff: CrashBackoff
 
 
 def compute(situation: Situation) -> Plan:
@@ -116,10 +114,8 @@ def compute(situation: Situation) -> Plan:
     initialized = _plan_init(situation, draft)
     if draft.stop_pod:
         return Plan(stop_pod=True, attempt=attempt, sandbox_id=sandbox_id)
-    if initialized:
-        _plan_main(situation, draft)
-        if draft.stop_pod:
-            return Plan(stop_pod=True, attempt=attempt, sandbox_id=sandbox_id)
+    if initialized and not _plan_main(situation, draft):
+        return Plan(stop_pod=True, attempt=attempt, sandbox_id=sandbox_id)
     starts, held = _apply_backoff(situation, draft)
     return Plan(
         kills=tuple(draft.kills),
@@ -305,7 +301,8 @@ def _plan_sidecar(situation: Situation, draft: _Draft, starts: list[int], index:
 # Main containers
 
 
-def _plan_main(situation: Situation, draft: _Draft) -> None:
+def _plan_main(situation: Situation, draft: _Draft) -> bool:
+    """Plan the main containers; False if none runs and none is to: the pod has ended."""
     pod, record = situation.pod, situation.record
     kept = 0
     for container in pod.containers:
@@ -332,8 +329,7 @@ def _plan_main(situation: Situation, draft: _Draft) -> None:
             message += ", will be restarted"
             draft.start(name, ContainerKind.MAIN)
         draft.kill(current, message, reason)
-    if not kept and not draft.main:
-        draft.stop_pod = True
+    return bool(kept or draft.main)
 
 
 def _unknown_state(subject: str, current: ContainerRecord) -> str:

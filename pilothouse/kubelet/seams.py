@@ -66,6 +66,10 @@ class ProbeResult(Enum):
     FAILURE = "failure"
 
 
+ProbeResults = Callable[[ProbeKind, str], ProbeResult]
+"""`Prober.result`: the latest settled result of a probe of a container by its ID."""
+
+
 class Prober(Protocol):
     """Probes containers."""
 
