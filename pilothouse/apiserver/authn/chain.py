@@ -1,0 +1,43 @@
+"""The methods of authentication, tried in order until one knows the caller.
+
+A method gives a user, or None where the request carries nothing for it. A credential that is there but bad does not end the search:
+another one may be good. Source: apiserver `pkg/authentication/request/union`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pilothouse.api.status import Unauthorized
+from pilothouse.api.user import User, anonymous, authenticated
+from pilothouse.kit.http.message import Request
+
+
+class Method(Protocol):
+    async def authenticate(self, request: Request) -> User | None:
+        """The user, or None without a credential of this kind. Raises Unauthorized for one that is not accepted."""
+
+
+class Chain:
+    def __init__(self, methods: Sequence[Method], *, allow_anonymous: bool = True) -> None:
+        self._methods = tuple(methods)
+        self._anonymous = anonymous() if allow_anonymous else None
+
+    async def authenticate(self, request: Request) -> User:
+        """Who the request comes from, in the group system:authenticated, or system:anonymous. Raises Unauthorized.
+
+        Anonymous is only who presents no credential: a bad one is refused.
+        """
+        refused = False
+        for method in self._methods:
+            try:
+                user = await method.authenticate(request)
+            except Unauthorized:
+                refused = True
+                continue
+            if user is not None:
+                return authenticated(user)
+        if refused or self._anonymous is None:
+            raise Unauthorized("Unauthorized")
+        return self._anonymous

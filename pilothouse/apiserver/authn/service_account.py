@@ -1,0 +1,153 @@
+"""Service account tokens: checks the signature once, and the objects a token is bound to each time it is asked about.
+
+Source: `pkg/serviceaccount/{jwt,claims}.go`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object, parse_time, uid_of
+from pilothouse.api.status import Unauthorized
+from pilothouse.api.user import User, service_account_groups, service_account_name
+from pilothouse.apiserver.authn.bearer import Verified
+from pilothouse.apiserver.authn.issuer import VerifyingKey
+from pilothouse.apiserver.authn.x509 import CREDENTIAL_ID
+from pilothouse.apiserver.objects import Objects
+from pilothouse.kit.clock import Clock
+
+LEEWAY_S = 60
+_MAX_SIGNATURES = 4096
+_EXTRA = "authentication.kubernetes.io/"
+_INVALIDATED = "service account token has been invalidated"
+
+
+class ServiceAccountTokens:
+    """Accepts tokens of the given issuers, signed by one of the keys, bound to objects that still exist."""
+
+    def __init__(
+        self, issuers: Sequence[str], keys: Callable[[], Sequence[VerifyingKey]], objects: Objects, clock: Clock
+    ) -> None:
+        """`keys` is asked when the first token comes. The first issuer is the one that signs; others are accepted."""
+        self._issuers = frozenset(issuers)
+        self._read_keys = keys
+        self._keys: Sequence[VerifyingKey] | None = None
+        self._objects = objects
+        self._clock = clock
+        self._claims: dict[str, Mapping[str, Any]] = {}
+
+    async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified | None:
+        claims = self._claims.get(token) or self._check_signature(token)
+        if claims is None:
+            return None
+        meant_for = claims.get("aud") or []
+        meant_for = [meant_for] if isinstance(meant_for, str) else meant_for
+        common = tuple(audience for audience in audiences if audience in meant_for)
+        if audiences and not common:
+            raise Unauthorized(
+                f"token audiences {_quoted(meant_for)} is invalid for the target audiences {_quoted(audiences)}"
+            )
+        self._check_time(claims)
+        return Verified(await self._user(claims), common)
+
+    def _check_signature(self, token: str) -> Mapping[str, Any] | None:
+        """The claims of a token that is ours and rightly signed; None for one that is not ours."""
+        header, claims = _unverified(token)
+        if header is None or claims is None or claims.get("iss") not in self._issuers:
+            return None
+        from jwt import InvalidTokenError, PyJWS
+
+        if self._keys is None:
+            self._keys = self._read_keys()
+        kid = header.get("kid")
+        candidates = [key for key in self._keys if key.id == kid] if kid else self._keys
+        for key in candidates:
+            try:
+                PyJWS().decode_complete(token, key.key, algorithms=[key.algorithm])
+            except InvalidTokenError:
+                continue
+            if len(self._claims) >= _MAX_SIGNATURES:
+                self._claims.clear()
+            self._claims[token] = claims
+            return claims
+        raise Unauthorized("failed to verify service account token: no key verifies its signature")
+
+    def _check_time(self, claims: Mapping[str, Any]) -> None:
+        now = self._clock.now()
+        if (expiry := claims.get("exp")) is not None and now > expiry + LEEWAY_S:
+            raise Unauthorized("service account token has expired")
+        if (start := claims.get("nbf")) is not None and now < start - LEEWAY_S:
+            raise Unauthorized("service account token is not valid yet")
+
+    async def _user(self, claims: Mapping[str, Any]) -> User:
+        """The user of a token, whose objects all have to exist under the same uid."""
+        private = claims.get("kubernetes.io")
+        if not isinstance(private, dict) or not isinstance(private.get("serviceaccount"), dict):
+            raise Unauthorized("service account token claims could not be validated")
+        namespace, account = private.get("namespace", ""), private["serviceaccount"]
+        name = account.get("name", "")
+        if claims.get("sub") != service_account_name(namespace, name):
+            raise Unauthorized("service account token claims could not be validated: wrong subject")
+        found = await self._objects.get(kinds.SERVICE_ACCOUNTS, namespace, name)
+        if found is None:
+            raise Unauthorized(f'serviceaccounts "{name}" not found')
+        if uid_of(found) != account.get("uid"):
+            raise Unauthorized(f"service account UID ({uid_of(found)}) does not match claim ({account.get('uid')})")
+        if self._is_deleted(found):
+            raise Unauthorized(f"service account {namespace}/{name} has been deleted")
+        pod, node = private.get("pod"), private.get("node")
+        await self._check_bound(kinds.SECRETS, namespace, private.get("secret"), "secret")
+        await self._check_bound(kinds.PODS, namespace, pod, "pod")
+        if pod is None:
+            await self._check_bound(kinds.NODES, "", node, "node")
+        extra: dict[str, tuple[str, ...]] = {}
+        for kind, reference in (("pod", pod), ("node", node)):
+            if reference:
+                extra[f"{_EXTRA}{kind}-name"] = (reference["name"],)
+                if reference.get("uid"):
+                    extra[f"{_EXTRA}{kind}-uid"] = (reference["uid"],)
+        if token_id := claims.get("jti"):
+            extra[CREDENTIAL_ID] = (f"JTI={token_id}",)
+        return User(service_account_name(namespace, name), account["uid"], service_account_groups(namespace), extra)
+
+    async def _check_bound(self, gvr: GVR, namespace: str, reference: Mapping[str, Any] | None, kind: str) -> None:
+        if reference is None:
+            return
+        found = await self._objects.get(gvr, namespace, reference["name"])
+        if found is None or self._is_deleted(found):
+            raise Unauthorized(_INVALIDATED)
+        if uid_of(found) != reference.get("uid"):
+            raise Unauthorized(
+                f"{kind} UID ({uid_of(found)}) does not match service account {kind} ref claim ({reference.get('uid')})"
+            )
+
+    def _is_deleted(self, obj: Object) -> bool:
+        deleted = obj["metadata"].get("deletionTimestamp")
+        return deleted is not None and parse_time(deleted) < self._clock.now() - LEEWAY_S
+
+
+def _unverified(token: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None, None
+    decoded = []
+    for part in parts[:2]:
+        try:
+            value = orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        except (ValueError, binascii.Error):
+            return None, None
+        if not isinstance(value, dict):
+            return None, None
+        decoded.append(value)
+    return decoded[0], decoded[1]
+
+
+def _quoted(values: Sequence[str]) -> str:
+    return "[" + " ".join(f'"{value}"' for value in values) + "]"

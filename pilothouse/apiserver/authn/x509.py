@@ -1,0 +1,100 @@
+"""Client certificates: the common name is the user, the organizations are the groups.
+
+TLS asks for a certificate and does not judge it, so that a bad one is answered by 401 and not by a broken connection; the judging is
+done here, once for each certificate. Source: apiserver `pkg/authentication/request/x509`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pilothouse.api.status import Unauthorized
+from pilothouse.api.user import User
+from pilothouse.kit import certificate
+from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.message import Request
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_MAX_KNOWN = 4096
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+
+
+class ClientCertificates:
+    """Accepts certificates signed by one of the authorities in a PEM bundle, for client use, within their time."""
+
+    def __init__(self, bundle: Callable[[], bytes], clock: Clock) -> None:
+        """`bundle` gives the authorities in PEM; it is asked when the first certificate comes, and again after `reload`."""
+        self._bundle = bundle
+        self._clock = clock
+        self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
+        self._known: dict[bytes, tuple[User, float, float]] = {}
+
+    def reload(self) -> None:
+        """Read the authorities anew, because the file changed."""
+        self._authorities = None
+        self._known.clear()
+
+    async def authenticate(self, request: Request) -> User | None:
+        der = request.peer.certificate
+        return self.identify(der) if der is not None else None
+
+    def identify(self, der: bytes) -> User:
+        """The user that a certificate names. Raises Unauthorized, whose message says what is wrong with it."""
+        known = self._known.get(der)
+        if known is None:
+            known = self._verify(der)
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[der] = known
+        user, not_before, not_after = known
+        if not not_before <= self._clock.now() <= not_after:
+            raise Unauthorized("x509: certificate has expired or is not yet valid")
+        return user
+
+    def _verify(self, der: bytes) -> tuple[User, float, float]:
+        try:
+            facts = certificate.read(der)
+        except ValueError as error:
+            raise Unauthorized(f"x509: {error}") from error
+        authority = self._issuer(der, facts)
+        if authority is None:
+            raise Unauthorized("x509: certificate signed by unknown authority")
+        if facts.usages is not None and not facts.usages & {"client", "any"}:
+            raise Unauthorized("x509: certificate specifies an incompatible key usage")
+        if not facts.common_name:
+            raise Unauthorized("x509: certificate names no user")
+        extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
+        user = User(facts.common_name, groups=facts.organizations, extra=extra)
+        return user, max(facts.not_before, authority.not_before), min(facts.not_after, authority.not_after)
+
+    def _issuer(self, der: bytes, facts: certificate.Facts) -> certificate.Facts | None:
+        from cryptography import x509
+        from cryptography.exceptions import InvalidSignature
+
+        if self._authorities is None:
+            self._authorities = self._load()
+        try:
+            candidate = x509.load_der_x509_certificate(der)
+        except ValueError:
+            return None
+        for authority_facts, authority in self._authorities.get(facts.issuer, ()):
+            try:
+                candidate.verify_directly_issued_by(authority)
+            except (InvalidSignature, ValueError, TypeError):
+                continue
+            return authority_facts
+        return None
+
+    def _load(self) -> dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]]:
+        from cryptography import x509
+
+        authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] = {}
+        for der in certificate.pem_blocks(self._bundle()):
+            facts = certificate.read(der)
+            if facts.is_authority:
+                authorities.setdefault(facts.subject, []).append((facts, x509.load_der_x509_certificate(der)))
+        return authorities
