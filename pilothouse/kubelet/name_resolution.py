@@ -21,8 +21,8 @@ _HOST_NETWORK_HEADER = "# Kubernetes-managed hosts file (host network).\n"
 _LOCAL_HOSTS = (
     ("127.0.0.1", "localhost"),
     ("::1", "localhost ip6-localhost ip6-loopback"),
-    ("fe00::", "ip6-localnet"),
-    ("fe00::", "ip6-mcastprefix"),
+    ("fe00::0", "ip6-localnet"),
+    ("fe00::0", "ip6-mcastprefix"),
     ("fe00::1", "ip6-allnodes"),
     ("fe00::2", "ip6-allrouters"),
 )
@@ -91,12 +91,12 @@ def pod_dns(pod: PodView, cluster_dns: Sequence[str], cluster_domain: str, host:
         dns = host
     config = pod.spec.get("dnsConfig") or {}
     servers = _unique((*dns.servers, *(config.get("nameservers") or ())))
-    searches = _unique((*dns.searches, *(config.get("searches") or ())))
+    all_searches = _unique((*dns.searches, *(config.get("searches") or ())))
     options = [
         f"{option['name']}:{option['value']}" if option.get("value") else option["name"]
         for option in config.get("options") or ()
     ]
-    return Dns(servers[:MAX_SERVERS], _fitting(searches), tuple(_merged_options(dns.options, options)))
+    return Dns(servers[:MAX_SERVERS], _fitting(all_searches), tuple(_merged_options(dns.options, options)))
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

@@ -80,7 +80,8 @@ def container_security(
     _verify_non_root(pod, container, context, image)
     user, username = context.get("runAsUser"), ""
     if user is None and image is not None:
-        user, username = image.uid, image.username
+        # An image that names no user runs as root.
+        user, username = (image.uid if image.username else image.uid or 0), image.username
     capabilities = context.get("capabilities") or {}
     unmasked = context.get("procMount") == "Unmasked"
     of_pod = pod.spec.get("securityContext") or {}
@@ -157,4 +158,4 @@ def _selinux(context: Context) -> tuple[str, str, str, str] | None:
     options = context.get("seLinuxOptions")
     if not options:
         return None
-    return tuple(options.get(field, "") for field in ("user", "role", "type", "level"))  # type: ignore[return-value]
+    return options.get("user", ""), options.get("role", ""), options.get("type", ""), options.get("level", "")
