@@ -1,0 +1,1 @@
+"""The scheduler's plugins, one a file, under upstream's names; `table` has their order and weights."""
