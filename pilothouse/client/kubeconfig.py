@@ -41,6 +41,8 @@ def endpoint(path: Path | str, *, context: str = "") -> Endpoint:
             raise KubeconfigError(
                 f"{path}: user {chosen['user']}: {field} is not supported; use a certificate or a token"
             )
+    if cluster.get("proxy-url"):
+        raise KubeconfigError(f"{path}: cluster {chosen['cluster']}: proxy-url is not supported; use a direct address")
     if not cluster.get("server"):
         raise KubeconfigError(f"{path}: cluster {chosen['cluster']}: server is missing")
     return Endpoint(
@@ -52,7 +54,6 @@ def endpoint(path: Path | str, *, context: str = "") -> Endpoint:
         token_file=path.parent / user["tokenFile"] if user.get("tokenFile") else None,
         server_name=str(cluster.get("tls-server-name") or ""),
         insecure=bool(cluster.get("insecure-skip-tls-verify")),
-        proxy=str(cluster.get("proxy-url") or ""),
         headers=_impersonation(user),
     )
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from pilothouse.api import status
 from pilothouse.client.transport import Reply, StreamReply
-
-if TYPE_CHECKING:
-    import aiohttp
+from pilothouse.kit.http.client import ConnectionFailed, HttpPool, ResponseTimeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,6 @@ class Endpoint:
     token_file: Path | None = None
     server_name: str = ""
     insecure: bool = False
-    proxy: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -76,104 +72,70 @@ class SocketTransport:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._session: aiohttp.ClientSession | None = None
+        self._prefix = urlsplit(endpoint.url).path.rstrip("/")
+        self._pool: HttpPool | None = None
         self._token = _TokenFile(endpoint.token_file) if endpoint.token_file else None
 
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str], headers: Mapping[str, str], body: bytes = b""
     ) -> Reply:
-        import aiohttp
-
-        session = self._open()
         try:
-            async with session.request(
-                method,
-                self._url(path, query),
-                headers=self._authorized(headers),
-                data=body or None,
-                **self._tls_options(),
-            ) as response:
-                content = await response.read()
-                return Reply(response.status, _lower(response.headers), content)
-        except TimeoutError as error:
-            raise status.Timeout(f"{self.endpoint.url} did not answer {method} {path} in time") from error
-        except (aiohttp.ClientError, OSError) as error:
+            answer = await self._open().request(
+                method, self._target(path, query), headers=self._authorized(headers), body=body
+            )
+        except ResponseTimeout as error:
+            raise status.Timeout(f"{self.endpoint.url}: {error}") from error
+        except ConnectionFailed as error:
             raise self._unavailable(error) from error
+        return Reply(answer.status, answer.headers, answer.body)
 
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncIterator[StreamReply]:
-        import aiohttp
-
-        session = self._open()
-        # A stream may be silent for as long as it likes; only connecting is limited.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
-        try:
-            response = await session.request(
-                method,
-                self._url(path, query),
-                headers=self._authorized(headers),
-                timeout=timeout,
-                **self._tls_options(),
-            )
-        except TimeoutError as error:
-            raise status.Timeout(f"{self.endpoint.url} did not answer {method} {path} in time") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unavailable(error) from error
-        try:
-            yield StreamReply(response.status, _lower(response.headers), self._chunks(response))
-        finally:
-            # A stream that is left before its end cannot be used again: closing it tells the server.
-            response.close()
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(
+                    self._open().stream(method, self._target(path, query), headers=self._authorized(headers))
+                )
+            except ResponseTimeout as error:
+                raise status.Timeout(f"{self.endpoint.url}: {error}") from error
+            except ConnectionFailed as error:
+                raise self._unavailable(error) from error
+            yield StreamReply(answer.status, answer.headers, self._chunks(answer.chunks))
 
     async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
 
-    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        import aiohttp
-
+    async def _chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
-            async for chunk in response.content.iter_any():
+            async for chunk in chunks:
                 yield chunk
-        except (aiohttp.ClientError, OSError) as error:
+        except ConnectionFailed as error:
             raise self._unavailable(error) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            import aiohttp
-
+    def _open(self) -> HttpPool:
+        if self._pool is None:
             try:
                 context = self.endpoint.ssl_context()
             except (OSError, ValueError) as error:
                 raise status.Unauthorized(f"the credentials for {self.endpoint.url} cannot be used: {error}") from error
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, ssl=context if context is not None else True, keepalive_timeout=90
-                ),
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=self._connect_timeout_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
-                read_bufsize=1 << 18,
-                skip_auto_headers=("Accept-Encoding", "User-Agent", "Content-Type"),
+            url = urlsplit(self.endpoint.url)
+            self._pool = HttpPool(
+                url.hostname or "",
+                url.port or (80 if context is None else 443),
+                ssl_context=context,
+                server_name=self.endpoint.server_name,
+                connect_timeout_s=self._connect_timeout_s,
+                timeout_s=self._timeout_s,
             )
-        return self._session
+        return self._pool
 
-    def _tls_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self.endpoint.server_name:
-            options["server_hostname"] = self.endpoint.server_name
-        if self.endpoint.proxy:
-            options["proxy"] = self.endpoint.proxy
-        return options
-
-    def _url(self, path: str, query: Mapping[str, str]) -> Any:
-        from yarl import URL
-
-        url = self.endpoint.url.rstrip("/") + quote(path, safe="/:@!$&'()*+,;=~")
-        return URL(f"{url}?{urlencode(query)}" if query else url, encoded=True)
+    def _target(self, path: str, query: Mapping[str, str]) -> str:
+        target = self._prefix + quote(path, safe="/:@!$&'()*+,;=~")
+        return f"{target}?{urlencode(query)}" if query else target
 
     def _authorized(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         token = self._token.read() if self._token is not None else self.endpoint.token
@@ -204,6 +166,3 @@ class _TokenFile:
                 raise status.Unauthorized(f"cannot read the token file {self._path}: {error.strerror}") from error
         return self._token
 
-
-def _lower(headers: Mapping[str, str]) -> Mapping[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
