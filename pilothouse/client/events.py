@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-import structlog
-
 from pilothouse.api import status
 from pilothouse.api.gvr import CORE_EVENTS, GVR
 from pilothouse.api.meta import Object, format_time, object_reference
 from pilothouse.client.client import Client, PatchType
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.log import get_logger
 from pilothouse.kit.workqueue import TokenBucket
 
 NORMAL = "Normal"
@@ -36,7 +35,7 @@ SPAM_PER_SECOND = 1 / 300
 TRIES = 12
 RETRY_S = 10.0
 
-log = structlog.get_logger("pilothouse.client.events")
+log = get_logger("pilothouse.client.events")
 
 Key = tuple[str, ...]
 V = TypeVar("V")

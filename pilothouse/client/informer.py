@@ -13,14 +13,13 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import structlog
-
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, key_of
 from pilothouse.client.client import Client
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.log import get_logger
 
 Indexer = Callable[[Object], Iterable[str]]
 Handler = Callable[[Object | None, Object | None], None]
@@ -30,7 +29,7 @@ RETRY = BackoffPolicy(base_s=0.2, max_s=30.0, jitter=1.0)
 MIN_WATCH_S = 300.0
 SHORTEST_USEFUL_WATCH_S = 1.0
 
-log = structlog.get_logger("pilothouse.client.informer")
+log = get_logger("pilothouse.client.informer")
 
 
 def without_managed_fields(obj: Object) -> Object:

@@ -13,19 +13,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from pilothouse.api import status
 from pilothouse.api.gvr import LEASES
 from pilothouse.api.meta import Object, format_micro_time
 from pilothouse.client.client import Client
 from pilothouse.client.events import NORMAL, EventRecorder
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.log import get_logger
 
 ACQUIRE_JITTER = 1.2
 RELEASE_TIMEOUT_S = 5.0
 
-log = structlog.get_logger("pilothouse.client.leader")
+log = get_logger("pilothouse.client.leader")
 
 
 class LeadershipLost(Exception):

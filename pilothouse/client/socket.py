@@ -165,4 +165,3 @@ class _TokenFile:
             if not self._token:
                 raise status.Unauthorized(f"cannot read the token file {self._path}: {error.strerror}") from error
         return self._token
-

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from pilothouse.api import meta, selector, status
 from pilothouse.api.gvr import GVR, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS
 from pilothouse.api.meta import Object
@@ -19,6 +17,7 @@ from pilothouse.api.views.replica_set import ReplicaSetView
 from pilothouse.controllers import pods
 from pilothouse.controllers.expectations import Expectations
 from pilothouse.controllers.runtime import Context, Controller
+from pilothouse.kit.log import get_logger
 from pilothouse.kit.tasks import each
 
 BURST_REPLICAS = 500
@@ -27,7 +26,7 @@ PODS_PER_SECOND_OF_DELAY = 10_000
 MIN_DELAY_S = 0.005
 MAX_DELAY_S = 0.25
 
-log = structlog.get_logger("pilothouse.controllers.replicaset")
+log = get_logger("pilothouse.controllers.replicaset")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import structlog
-
 from pilothouse.api import status
 from pilothouse.api.meta import Object, key_of
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import Informer, InformerFactory
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.log import get_logger
 from pilothouse.kit.workqueue import WorkQueue
 
-log = structlog.get_logger("pilothouse.controllers")
+log = get_logger("pilothouse.controllers")
 
 Observe = Callable[[str, float, bool], None]
 """Told of every reconcile: the controller's name, how many seconds it took, whether it succeeded."""

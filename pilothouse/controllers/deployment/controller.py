@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import structlog
-
 from pilothouse.api import meta, selector, status
 from pilothouse.api.gvr import DEPLOYMENTS, PODS, REPLICA_SETS
 from pilothouse.api.meta import Object
@@ -16,8 +14,9 @@ from pilothouse.controllers.deployment import progress
 from pilothouse.controllers.deployment.plan import Actions, plan
 from pilothouse.controllers.deployment.revision import fingerprint
 from pilothouse.controllers.runtime import Context, Controller
+from pilothouse.kit.log import get_logger
 
-log = structlog.get_logger("pilothouse.controllers.deployment")
+log = get_logger("pilothouse.controllers.deployment")
 
 
 class DeploymentController(Controller):

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
-import structlog
 
 from pilothouse.kit.http.message import Peer, Request, Response
 from pilothouse.kit.http.upgrade import hand_over
+from pilothouse.kit.log import get_logger
 
 if TYPE_CHECKING:
     from pilothouse.kit.http.server import Server
 
-log = structlog.get_logger("pilothouse.http")
+log = get_logger("pilothouse.http")
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _COPY_LIMIT_BYTES = 64 * 1024
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
             )
         else:
             lines.append("\r\n")
-        return "".join(lines).encode("latin-1", "replace")
+        return "".join(lines).encode("utf-8", "surrogateescape")
 
     async def _stream(self, request: Request, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool) -> None:
         write = self._transport.write
