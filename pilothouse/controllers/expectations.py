@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from pilothouse.client.informer import Informer
 from pilothouse.kit.clock import Clock
 
 EXPECTATIONS_S = 300.0
@@ -67,3 +69,32 @@ class Expectations:
         if self.are_met(key):
             self._expected[key] = _Expected(self._clock.monotonic())
         return self._expected[key]
+
+
+class Written:
+    """The revisions of what a controller wrote, so that it does not act on caches that do not show its own writes yet."""
+
+    def __init__(self) -> None:
+        self._revisions: dict[str, int] = {}
+
+    def note(self, key: str, obj: Mapping[str, Any]) -> None:
+        """`obj` is the server's answer to a write for `key`."""
+        revision = _number(str(obj["metadata"].get("resourceVersion", "")))
+        self._revisions[key] = max(revision, self._revisions.get(key, 0))
+
+    def is_seen(self, key: str, informer: Informer) -> bool:
+        """Whether `informer`, which follows what was written, has come that far."""
+        revision = self._revisions.get(key)
+        if revision is None:
+            return True
+        if _number(informer.revision) < revision:
+            return False
+        del self._revisions[key]
+        return True
+
+    def forget(self, key: str) -> None:
+        self._revisions.pop(key, None)
+
+
+def _number(revision: str) -> int:
+    return int(revision) if revision.isdecimal() else 0
