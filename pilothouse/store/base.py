@@ -11,7 +11,7 @@ A store and its callers live on one event loop; `follow` calls back on it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NewType, Protocol
 
 import msgspec
@@ -141,7 +141,7 @@ class Store(Protocol):
         FutureRevision if `after` has not been written.
         """
 
-    def watch(self, prefix: str, *, after: Revision) -> AsyncIterator[Sequence[Change]]:
+    def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[Sequence[Change], None]:
         """The same as an iterator without end, which a slow reader may leave alone for as long as history is kept.
 
         Raises Compacted, FutureRevision.

@@ -7,7 +7,7 @@ changes it when it is durable, then tells the followers, then answers those who 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
 from pilothouse.kit.clock import Clock, Timer
@@ -201,7 +201,7 @@ class LocalStore:
         feed.start([Change(write.key, write.revision, values.get(write.revision), write.previous) for write in past])
         return feed
 
-    async def watch(self, prefix: str, *, after: Revision) -> AsyncIterator[Sequence[Change]]:
+    async def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[Sequence[Change], None]:
         while True:
             mailbox = Mailbox(MAILBOX_CHANGES)
             feed = await self.follow(prefix, mailbox.put, after=after)
