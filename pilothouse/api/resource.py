@@ -121,6 +121,10 @@ class Resource:
     """Whether `metadata.generation` counts changes of the spec."""
     unconditional_update: bool = True
     """Whether an update without a resourceVersion is accepted."""
+    create_on_update: bool = False
+    """Whether an update of an object that does not exist creates it."""
+    returns_deleted: bool = False
+    """Whether a deletion answers with the object that is gone, rather than with a Status."""
     default_grace_period_s: Callable[[View], int] | None = None
     """Graceful deletion: the grace period when the client names none. None means objects go at once."""
     secret: bool = False

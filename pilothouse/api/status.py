@@ -45,6 +45,7 @@ class StatusError(Exception):
         uid: str = "",
         causes: Sequence[Cause] = (),
         retry_after_s: int = 0,
+        continue_token: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -56,6 +57,8 @@ class StatusError(Exception):
         self.uid = uid
         self.causes = tuple(causes)
         self.retry_after_s = retry_after_s
+        self.continue_token = continue_token
+        """With which a list that expired can go on, at the price of consistency."""
 
     def to_object(self) -> dict[str, Any]:
         """The Status object that is sent for this error."""
@@ -71,7 +74,7 @@ class StatusError(Exception):
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
             "message": self.message,
         }

@@ -1,25 +1,58 @@
 """The API server: the chain that a request goes through, in order, and what it is made of.
 
-RequestInfo → authenticate → audit → impersonate → fairness → authorize → verb.
+RequestInfo → authenticate → impersonate → audit → fairness → authorize → verb.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol
 
+from pilothouse.api import status
+from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
+from pilothouse.apiserver import metadata
+from pilothouse.apiserver.attributes import Admission
+from pilothouse.apiserver.authz.attributes import Attributes as Question
+from pilothouse.apiserver.authz.attributes import Authorizer, forbidden
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.route import RequestInfo
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.errors import error_response, internal
+from pilothouse.apiserver.negotiate import negotiate
+from pilothouse.apiserver.options import write_options
+from pilothouse.apiserver.present import value_response
+from pilothouse.apiserver.registry import Lifecycle, Registry
+from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
+from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.apiserver.verbs.create import create
+from pilothouse.apiserver.verbs.delete import delete, delete_collection
+from pilothouse.apiserver.verbs.get import get
+from pilothouse.apiserver.verbs.list import list_
+from pilothouse.apiserver.verbs.patch import patch
+from pilothouse.apiserver.verbs.update import update
+from pilothouse.apiserver.verbs.watch import watch
+from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
+from pilothouse.kit.log import get_logger
+from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.cacher import Cachers
+
+_WARNINGS_LIMIT = 4096
+log = get_logger("pilothouse.apiserver")
 
 Connector = Callable[[Call], Awaitable[Response]]
 """Serves a subresource that speaks no objects (log, exec, attach, portforward, proxy), or a path outside the resources."""
 
 Answerer = Callable[[Call, Object], Awaitable[Object]]
 """Answers an object that was posted and is not kept (reviews, token requests). The object is decoded, defaulted and checked."""
+
+Subhandler = Callable[[Call, Endpoint, float], Awaitable[Response]]
+"""Serves a subresource that is part of an object."""
 
 
 class Authenticator(Protocol):
@@ -32,17 +65,262 @@ class Impersonator(Protocol):
         """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name. Raises Forbidden, BadRequest."""
 
 
-class Authorizer(Protocol):
-    async def authorize(self, user: User, info: RequestInfo) -> None:
-        """Return if `user` may do this. Raises Forbidden with upstream's message."""
-
-
 class Fairness(Protocol):
     def seat(self, user: User, info: RequestInfo) -> AbstractAsyncContextManager[None]:
         """Held while the request is worked on. Raises TooManyRequests on entry."""
 
 
 class Auditor(Protocol):
-    def received(self, audit_id: str, call: Call) -> None: ...
+    def answered(self, audit_id: str, call: Call, code: int) -> None:
+        """Take note of a request and its answer's status code."""
 
-    def answered(self, audit_id: str, call: Call, status: int) -> None: ...
+
+class ApiServer:
+    """Answers requests. It has no sockets and starts no tasks: a `kit.http.server.Server` or an in-process transport calls `handle`.
+
+    `answerers` are keyed by (group, plural, subresource), `connectors` likewise; `paths` by the path, or by its beginning up to a
+    slash (`/openapi/`).
+    """
+
+    def __init__(
+        self,
+        cachers: Cachers,
+        resources: Sequence[Resource],
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        admission: Admission,
+        clock: Clock,
+        rng: random.Random,
+        impersonator: Impersonator | None = None,
+        fairness: Fairness | None = None,
+        auditor: Auditor | None = None,
+        lifecycles: Mapping[GVR, Lifecycle] | None = None,
+        ttl_s: Mapping[GVR, float] | None = None,
+        answerers: Mapping[tuple[str, str, str], Answerer] | None = None,
+        connectors: Mapping[tuple[str, str, str], Connector] | None = None,
+        subhandlers: Mapping[tuple[str, str, str], Subhandler] | None = None,
+        paths: Mapping[str, Connector] | None = None,
+    ) -> None:
+        self.cachers = cachers
+        self.resources = tuple(resources)
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._admission = admission
+        self._clock = clock
+        self._rng = rng
+        self._impersonator = impersonator
+        self._fairness = fairness
+        self._auditor = auditor
+        self._lifecycles = lifecycles or {}
+        self._ttl_s = ttl_s or {}
+        self._answerers = dict(answerers or {})
+        self._connectors = dict(connectors or {})
+        self._subhandlers = dict(subhandlers or {})
+        self._paths = dict(paths or {})
+        self._registries: dict[GVR, Registry] = {}
+        self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
+        for resource in resources:
+            for gvr in (resource.gvr, *resource.other_versions):
+                self._endpoints[gvr.group, gvr.version, gvr.plural] = Endpoint(
+                    resource,
+                    gvr,
+                    lambda resource=resource: self.registry(resource),  # type: ignore[misc]
+                )
+
+    async def registry(self, resource: Resource) -> Registry:
+        """The registry of a kind. Raises StoreUnavailable."""
+        registry = self._registries.get(resource.gvr)
+        if registry is None:
+            cacher = await self.cachers.of(resource)
+            registry = self._registries.setdefault(
+                resource.gvr,
+                Registry(
+                    resource,
+                    self.cachers.store,
+                    cacher,
+                    clock=self._clock,
+                    rng=self._rng,
+                    admission=self._admission,
+                    lifecycle=self._lifecycles.get(resource.gvr),
+                    ttl_s=self._ttl_s.get(resource.gvr),
+                ),
+            )
+        return registry
+
+    def endpoint(self, gvr: GVR) -> Endpoint:
+        """Where requests for `gvr` end. Raises KeyError."""
+        return self._endpoints[gvr.group, gvr.version, gvr.plural]
+
+    async def handle(self, request: Request) -> Response:
+        """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
+        audit_id = metadata.new_uid(self._rng)
+        call: Call | None = None
+        try:
+            query = parse_query(request.query)
+            info = request_info(request.method, request.path, query)
+            user = await self._authenticator.authenticate(request)
+            if self._impersonator is not None:
+                user = await self._impersonator.impersonate(request, user)
+            call = Call(request, info, query, user)
+            async with self._seat(user, info):
+                self._authorize(user, info)
+                response = await self._serve(call)
+        except status.StatusError as error:
+            response = error_response(error)
+        except StoreUnavailable as error:
+            log.error("the store is not available", path=request.path, error=str(error))
+            response = error_response(status.ServiceUnavailable(str(error), retry_after_s=2))
+        except Exception as error:
+            log.exception("request failed", method=request.method, path=request.path)
+            response = error_response(internal(f"{type(error).__name__}: {error}"))
+        if call is not None and self._auditor is not None:
+            self._auditor.answered(audit_id, call, response.status)
+        response.headers = {
+            "audit-id": audit_id,
+            "cache-control": "no-cache, private",
+            **response.headers,
+        }
+        if call is not None and call.warnings:
+            response.headers["warning"] = warning_header(call.warnings)
+        return response
+
+    def _seat(self, user: User, info: RequestInfo) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._fairness is None else self._fairness.seat(user, info)
+
+    def _authorize(self, user: User, info: RequestInfo) -> None:
+        question = question_of(user, info)
+        decision = self._authorizer.authorize(question)
+        if not decision.is_allowed:
+            raise forbidden(question, decision.reason)
+
+    # Dispatch
+
+    async def _serve(self, call: Call) -> Response:
+        info = call.info
+        if not info.is_resource:
+            return await self._serve_path(call)
+        endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
+        if endpoint is None or not is_addressed(endpoint, info):
+            return page_not_found()
+        if info.subresource:
+            return await self._serve_subresource(call, endpoint)
+        if info.verb not in endpoint.verbs:
+            raise method_not_allowed()
+        accept = call.request.headers.get("accept", "")
+        call.output = negotiate(accept)
+        now = self._clock.now()
+        match info.verb:
+            case "get":
+                return await get(call, endpoint, now)
+            case "list":
+                return await list_(call, endpoint, now)
+            case "watch":
+                return await watch(call, endpoint, self._clock, self._rng)
+            case "patch":
+                return await patch(call, endpoint, now)
+            case "update":
+                return await update(call, endpoint, now)
+            case "create":
+                answerer = self._answerers.get((info.api_group, info.resource, ""))
+                return await (create(call, endpoint, now) if answerer is None else answer(call, endpoint, answerer))
+            case "delete":
+                return await delete(call, endpoint, now)
+            case "deletecollection":
+                return await delete_collection(call, endpoint)
+        raise method_not_allowed()
+
+    async def _serve_subresource(self, call: Call, endpoint: Endpoint) -> Response:
+        info = call.info
+        subresource = endpoint.subresources.get(info.subresource)
+        if subresource is None:
+            return page_not_found()
+        if info.verb not in subresource.verbs:
+            raise method_not_allowed()
+        key = (info.api_group, info.resource, info.subresource)
+        connector = self._connectors.get(key)
+        if connector is not None:
+            await asyncio.sleep(0)
+            return await connector(call)
+        call.output = negotiate(call.request.headers.get("accept", ""))
+        answerer = self._answerers.get(key)
+        if answerer is not None:
+            return await answer(call, endpoint.of(subresource), answerer)
+        now = self._clock.now()
+        subhandler = self._subhandlers.get(key) or self._subhandlers.get(("", "*", info.subresource))
+        if subhandler is not None:
+            return await subhandler(call, endpoint, now)
+        if info.subresource == "status":
+            verb = {"get": get, "update": update, "patch": patch}[info.verb]
+            return await verb(call, endpoint, now)
+        raise status.StatusError(
+            f"{info.group_resource}/{info.subresource} is not served by this server", code=501, reason="NotImplemented"
+        )
+
+    async def _serve_path(self, call: Call) -> Response:
+        path = call.info.path
+        handler = self._paths.get(path) or self._paths.get(path.rstrip("/"))
+        if handler is None:
+            parts = path.split("/")
+            for length in range(len(parts) - 1, 1, -1):
+                handler = self._paths.get("/".join(parts[:length]) + "/")
+                if handler is not None:
+                    break
+        if handler is None:
+            return page_not_found()
+        await asyncio.sleep(0)
+        return await handler(call)
+
+
+async def answer(call: Call, endpoint: Endpoint, answerer: Answerer) -> Response:
+    """Have an object answered that is not kept."""
+    options = write_options(call.query, "CreateOptions")
+    obj = read_object(call, endpoint, options)
+    metadata.set_namespace(obj["metadata"], call.info.namespace if endpoint.gvr.namespaced else "")
+    return value_response(call, 201, await answerer(call, obj))
+
+
+def question_of(user: User, info: RequestInfo) -> Question:
+    """What authorization is asked about a request."""
+    if not info.is_resource:
+        return Question(user, info.verb, path=info.path)
+    return Question(
+        user,
+        info.verb,
+        info.api_group,
+        info.api_version,
+        info.resource,
+        info.subresource,
+        info.namespace,
+        info.name,
+        field_selector=info.field_selector,
+    )
+
+
+def is_addressed(endpoint: Endpoint, info: RequestInfo) -> bool:
+    """Whether the path has a namespace where the kind has one; a collection may be read across all namespaces."""
+    if endpoint.gvr.namespaced:
+        return bool(info.namespace) or info.verb in ("list", "watch")
+    return not info.namespace or endpoint.gvr.plural == "namespaces"
+
+
+def page_not_found() -> Response:
+    """For a path that nothing serves; upstream's router answers it, not the API."""
+    return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+
+
+def method_not_allowed() -> status.MethodNotAllowed:
+    return status.MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def warning_header(warnings: Sequence[str]) -> str:
+    """RFC 7234 5.5; 299 is a persistent warning of no further kind. All together at most 4 KiB, as upstream."""
+    values: list[str] = []
+    total = 0
+    for text in dict.fromkeys(warnings):
+        total += len(text)
+        if total > _WARNINGS_LIMIT:
+            break
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        values.append(f'299 - "{escaped}"')
+    return ", ".join(values)

@@ -19,7 +19,7 @@ class Attributes:
     """A write that is about to happen.
 
     `obj` is the draft: mutating admission may change it in place, validating admission may not. It is None for a deletion. `old` is
-    what is stored, None for a creation; never changed. `gvr` is the version that the client speaks, in which both are given.
+    what is stored, None for a creation; never changed. Both are in the version that is stored; `gvr` is the one that the client speaks.
     """
 
     operation: Operation

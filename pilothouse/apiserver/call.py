@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pilothouse.api.user import User
+from pilothouse.apiserver.negotiate import PLAIN, Output
 from pilothouse.apiserver.route import Query, RequestInfo
 from pilothouse.kit.http.message import Request
 
@@ -17,9 +18,6 @@ class Call:
     info: RequestInfo
     query: Query
     user: User
+    output: Output = PLAIN
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers, in order; duplicates are sent once."""
-
-    @property
-    def is_dry_run(self) -> bool:
-        return self.query.get("dryRun") == "All"

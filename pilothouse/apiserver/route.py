@@ -6,6 +6,7 @@ audit and the choice of the verb.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from pilothouse.api.names import path_segment
 from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
 
-Query = MappingProxyType[str, str]
+Query = Mapping[str, str]
 """Query parameters; of a parameter given more than once, the first value, as upstream reads single-valued options."""
 
 _NO_QUERY: Query = MappingProxyType({})

@@ -1,0 +1,71 @@
+"""A kind at one of its versions, as requests address it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+
+import orjson
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource, Subresource
+from pilothouse.api.schema import Schema, schema_of
+from pilothouse.apiserver.registry import Registry
+from pilothouse.store.event import Encoder
+
+
+class Endpoint:
+    """Where requests for one group, version and plural end. What clients see is of `gvr`; what is stored of `resource.gvr`."""
+
+    def __init__(self, resource: Resource, gvr: GVR, open_registry: Callable[[], Awaitable[Registry]]) -> None:
+        self.resource = resource
+        self.gvr = gvr
+        self.verbs = frozenset(resource.verbs)
+        self.subresources: Mapping[str, Subresource] = {sub.name: sub for sub in resource.subresources}
+        self.is_converted = gvr != resource.gvr
+        self.encoders: dict[object, Encoder] = {}
+        """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
+        self._open_registry = open_registry
+        self._registry: Registry | None = None
+
+    def of(self, subresource: Subresource) -> Endpoint:
+        """The endpoint of what a subresource speaks, which is not stored."""
+        if not subresource.kind:
+            return self
+        gvr = GVR(subresource.group, subresource.version, self.gvr.plural, subresource.kind, self.gvr.namespaced)
+        return Endpoint(Resource(gvr), gvr, self._open_registry)
+
+    async def registry(self) -> Registry:
+        """The registry of the kind, opened when first asked for."""
+        if self._registry is None:
+            self._registry = await self._open_registry()
+        return self._registry
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Of what clients send."""
+        return schema_of(self.gvr.api_version, self.gvr.kind)
+
+    def to_stored(self, obj: Object) -> Object:
+        """An object of a client in the version that is stored, with its defaults."""
+        self.schema.default(obj)
+        if self.is_converted:
+            from pilothouse.api import convert
+
+            obj = convert.convert(obj, self.gvr, self.resource.gvr)
+            schema_of(self.resource.gvr.api_version, self.resource.gvr.kind).default(obj)
+        self.resource.default(obj)
+        return obj
+
+    def from_stored(self, obj: Object) -> Object:
+        """A stored object in the version that the client addressed."""
+        if self.is_converted:
+            from pilothouse.api import convert
+
+            return convert.convert(obj, self.resource.gvr, self.gvr)
+        return obj
+
+    def wire(self, stored: bytes) -> bytes:
+        """The same for bytes in wire form."""
+        return orjson.dumps(self.from_stored(orjson.loads(stored))) if self.is_converted else stored

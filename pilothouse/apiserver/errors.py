@@ -1,0 +1,67 @@
+"""Failures as clients see them: every error becomes a Status object."""
+
+from __future__ import annotations
+
+import orjson
+
+from pilothouse.api.status import (
+    BadRequest,
+    InternalError,
+    NotAcceptable,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+    StatusError,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
+from pilothouse.kit.http.message import Response
+from pilothouse.store.base import StoreUnavailable
+
+JSON_HEADERS = {"content-type": "application/json"}
+
+
+def error_response(error: StatusError) -> Response:
+    headers = JSON_HEADERS
+    if error.retry_after_s:
+        headers = {**headers, "retry-after": str(error.retry_after_s)}
+    return Response(error.status_code, headers, orjson.dumps(error.to_object()) + b"\n")
+
+
+def refusal(code: int, why: str) -> Response:
+    """What the HTTP edge answers for a request that it cannot take in."""
+    if code == 413:
+        return error_response(RequestEntityTooLarge(f"Request entity too large: {why}"))
+    if code == 400:
+        return error_response(BadRequest(why))
+    if code == 431:
+        return error_response(StatusError(why, code=431, reason="RequestHeaderFieldsTooLarge"))
+    return error_response(InternalError(f"Internal error occurred: {why}", code=code))
+
+
+def internal(why: str) -> InternalError:
+    return InternalError(f"Internal error occurred: {why}")
+
+
+def unavailable(error: StoreUnavailable) -> ServiceUnavailable:
+    """The store cannot write or be reached; its message says what a person can do."""
+    return ServiceUnavailable(str(error), retry_after_s=2)
+
+
+def not_acceptable(accepted: tuple[str, ...], target: str = "") -> NotAcceptable:
+    into = f" when converting to {target}" if target else ""
+    return NotAcceptable(f"only the following media types are accepted{into}: {', '.join(accepted)}")
+
+
+def unsupported_media_type(accepted: tuple[str, ...]) -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+    )
+
+
+def too_many_requests(why: str, retry_after_s: int) -> TooManyRequests:
+    return TooManyRequests(why, retry_after_s=retry_after_s)
+
+
+def could_not_find() -> StatusError:
+    """The answer for a path that no resource and no handler serves."""
+    return StatusError("the server could not find the requested resource", code=404, reason="NotFound")

@@ -1,0 +1,93 @@
+"""What form a client wants its answer in: the `Accept` header. Source: apiserver `pkg/endpoints/handlers/negotiation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+from pilothouse.apiserver.errors import not_acceptable
+
+JSON = "application/json"
+YAML = "application/yaml"
+ACCEPTED = (JSON, YAML)
+
+
+class Shape(Enum):
+    """What an answer is turned into before it is encoded."""
+
+    WHOLE = ""
+    TABLE = "Table"
+    PARTIAL = "PartialObjectMetadata"
+    """Metadata alone, of an object or of every item of a list."""
+
+
+class Output(NamedTuple):
+    """How to encode an answer."""
+
+    media_type: str
+    shape: Shape
+    version: str = "v1"
+    """Of meta.k8s.io, for shapes other than WHOLE."""
+
+
+PLAIN = Output(JSON, Shape.WHOLE)
+_MEDIA_TYPES = {
+    "application/json": JSON,
+    "application/*": JSON,
+    "*/*": JSON,
+    "": JSON,
+    "application/yaml": YAML,
+}
+_SHAPES = {
+    "Table": Shape.TABLE,
+    "PartialObjectMetadata": Shape.PARTIAL,
+    "PartialObjectMetadataList": Shape.PARTIAL,
+}
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> Output:
+    """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable."""
+    if accept in ("", "*/*", JSON):
+        return PLAIN
+    wishes = []
+    for order, item in enumerate(accept.split(",")):
+        media_range, _, tail = item.strip().partition(";")
+        parameters = dict(_parameter(part) for part in tail.split(";") if part.strip())
+        wishes.append((-_quality(parameters.get("q", "1")), order, media_range.strip().lower(), parameters))
+    target = ""
+    for _, _, media_range, parameters in sorted(wishes, key=lambda wish: wish[:2]):
+        media_type = _MEDIA_TYPES.get(media_range)
+        if media_type is None:
+            continue
+        wanted = parameters.get("as", "")
+        if not wanted:
+            return Output(media_type, Shape.WHOLE)
+        shape = _SHAPES.get(wanted)
+        version = parameters.get("v", "v1")
+        if shape is not None and parameters.get("g", "") == "meta.k8s.io" and version in ("v1", "v1beta1"):
+            return Output(media_type, shape, version)
+        target = f"{wanted}.{version}.{parameters.get('g', '')}"
+    raise not_acceptable(ACCEPTED, target)
+
+
+def _parameter(part: str) -> tuple[str, str]:
+    name, _, value = part.partition("=")
+    return name.strip().lower(), value.strip().strip('"')
+
+
+def _quality(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def wants_indent(headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    """Whether JSON is to be indented: `?pretty`, or a person's tool such as curl that did not say."""
+    pretty = query.get("pretty")
+    if pretty is not None:
+        return pretty.lower() not in ("false", "0")
+    return headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))

@@ -1,0 +1,274 @@
+"""The options of each verb, read from the query or the body and validated as upstream does.
+
+Source: apimachinery `meta/v1/types.go` and `meta/v1/validation`, `meta/internalversion/validation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pilothouse.api.path import (
+    FieldError,
+    Path,
+    field_forbidden,
+    invalid,
+    invalid_object,
+    not_supported,
+    too_long,
+)
+from pilothouse.api.schema import FieldValidation
+from pilothouse.api.selector import FieldSelector, LabelSelector, parse_fields, parse_labels
+from pilothouse.api.status import BadRequest
+from pilothouse.apiserver.decode import decode
+from pilothouse.apiserver.route import Query, is_true
+
+_META_GROUP = "meta.k8s.io"
+_FIELD_MANAGER_LIMIT = 128
+_PROPAGATION = ("Foreground", "Background", "Orphan")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """CreateOptions, UpdateOptions or PatchOptions."""
+
+    dry_run: bool = False
+    field_manager: str = ""
+    field_validation: FieldValidation = FieldValidation.WARN
+    kind: str = "CreateOptions"
+
+    def to_object(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"kind": self.kind, "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            options["dryRun"] = ["All"]
+        if self.field_manager:
+            options["fieldManager"] = self.field_manager
+        options["fieldValidation"] = self.field_validation.value
+        return options
+
+
+_DEFAULT_WRITE = {kind: WriteOptions(kind=kind) for kind in ("CreateOptions", "UpdateOptions", "PatchOptions")}
+
+
+def write_options(query: Query, kind: str) -> WriteOptions:
+    """Raises Invalid."""
+    if not query:
+        return _DEFAULT_WRITE[kind]
+    errors: list[FieldError] = []
+    manager = query.get("fieldManager", "")
+    if len(manager.encode()) > _FIELD_MANAGER_LIMIT:
+        errors.append(too_long(Path("fieldManager"), _FIELD_MANAGER_LIMIT))
+    errors += (
+        invalid(Path("fieldManager"), manager, f"invalid character U+{ord(char):04X} (at position {position})")
+        for position, char in enumerate(manager)
+        if not char.isprintable()
+    )
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        errors.append(not_supported(Path("dryRun"), [dry_run], ["All"]))
+    checking = query.get("fieldValidation", "") or "Warn"
+    if checking not in ("Ignore", "Warn", "Strict"):
+        errors.append(not_supported(Path("fieldValidation"), checking, ["", "Ignore", "Strict", "Warn"]))
+    if "force" in query and kind == "PatchOptions":
+        errors.append(field_forbidden(Path("force"), "may not be specified for non-apply patch"))
+    if errors:
+        raise invalid_object(_META_GROUP, kind, "", errors)
+    return WriteOptions(bool(dry_run), manager, FieldValidation(checking), kind)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """How an object is to be deleted. None means that the client did not say."""
+
+    dry_run: bool = False
+    grace_period_s: int | None = None
+    propagation: str | None = None
+    orphan_dependents: bool | None = None
+    uid: str | None = None
+    resource_version: str | None = None
+
+    def with_grace(self, seconds: int) -> DeleteOptions:
+        return replace(self, grace_period_s=seconds)
+
+    def to_object(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            options["dryRun"] = ["All"]
+        if self.grace_period_s is not None:
+            options["gracePeriodSeconds"] = self.grace_period_s
+        if self.propagation is not None:
+            options["propagationPolicy"] = self.propagation
+        if self.orphan_dependents is not None:
+            options["orphanDependents"] = self.orphan_dependents
+        preconditions = {
+            key: value
+            for key, value in (("uid", self.uid), ("resourceVersion", self.resource_version))
+            if value is not None
+        }
+        if preconditions:
+            options["preconditions"] = preconditions
+        return options
+
+
+_NO_DELETE_OPTIONS = DeleteOptions()
+
+
+def delete_options(query: Query, body: bytes, headers: Mapping[str, str]) -> DeleteOptions:
+    """From the body or, where there is none, the query. Raises BadRequest, Invalid."""
+    if body:
+        options, _ = decode(body, headers, "DeleteOptions")
+        if options.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise BadRequest("decoded object cannot be converted to DeleteOptions")
+        return delete_options_of(options)
+    if not query:
+        return _NO_DELETE_OPTIONS
+    given: dict[str, Any] = {}
+    if "gracePeriodSeconds" in query:
+        given["gracePeriodSeconds"] = _integer(query, "gracePeriodSeconds")
+    if query.get("propagationPolicy"):
+        given["propagationPolicy"] = query["propagationPolicy"]
+    if "orphanDependents" in query:
+        given["orphanDependents"] = is_true(query["orphanDependents"])
+    if query.get("dryRun"):
+        given["dryRun"] = [query["dryRun"]]
+    return delete_options_of(given)
+
+
+def delete_options_of(options: Mapping[str, Any]) -> DeleteOptions:
+    """Raises BadRequest for a value of a wrong type, Invalid for one that is not allowed."""
+    errors: list[FieldError] = []
+    grace = options.get("gracePeriodSeconds")
+    propagation = options.get("propagationPolicy")
+    orphan = options.get("orphanDependents")
+    dry_run = options.get("dryRun") or []
+    preconditions = options.get("preconditions") or {}
+    for name, value, type_ in (
+        ("gracePeriodSeconds", grace, int),
+        ("propagationPolicy", propagation, str),
+        ("orphanDependents", orphan, bool),
+        ("dryRun", dry_run, list),
+        ("preconditions", preconditions, dict),
+    ):
+        if value is not None and (not isinstance(value, type_) or (type_ is int and isinstance(value, bool))):
+            raise BadRequest(f"DeleteOptions.{name} has the wrong type: {value!r}")
+    if orphan is not None and propagation is not None:
+        errors.append(
+            invalid(
+                Path("propagationPolicy"), propagation, "orphanDependents and deletionPropagation cannot be both set"
+            )
+        )
+    if propagation is not None and propagation not in _PROPAGATION:
+        errors.append(not_supported(Path("propagationPolicy"), propagation, [*_PROPAGATION, "nil"]))
+    if any(value != "All" for value in dry_run):
+        errors.append(not_supported(Path("dryRun"), dry_run, ["All"]))
+    if options.get("ignoreStoreReadErrorWithClusterBreakingPotential"):
+        errors.append(
+            field_forbidden(
+                Path("ignoreStoreReadErrorWithClusterBreakingPotential"),
+                "unsafe deletion is not supported by this server",
+            )
+        )
+    if errors:
+        raise invalid_object(_META_GROUP, "DeleteOptions", "", errors)
+    return DeleteOptions(
+        bool(dry_run), grace, propagation, orphan, preconditions.get("uid"), preconditions.get("resourceVersion")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """What to list or watch."""
+
+    labels: LabelSelector | None = None
+    """None selects everything."""
+    fields: FieldSelector | None = None
+    limit: int = 0
+    continue_token: str = ""
+    resource_version: str = ""
+    resource_version_match: str = ""
+    timeout_s: int | None = None
+    allow_bookmarks: bool = False
+    send_initial_events: bool | None = None
+
+
+_EVERYTHING = ListOptions()
+
+
+def list_options(query: Query, *, is_watch: bool) -> ListOptions:
+    """Raises BadRequest, Invalid."""
+    if not query:
+        return _EVERYTHING
+    send_initial = query.get("sendInitialEvents")
+    options = ListOptions(
+        labels=parse_labels(query["labelSelector"]) if query.get("labelSelector") else None,
+        fields=parse_fields(query["fieldSelector"]) if query.get("fieldSelector") else None,
+        limit=_integer(query, "limit"),
+        continue_token=query.get("continue", ""),
+        resource_version=query.get("resourceVersion", ""),
+        resource_version_match=query.get("resourceVersionMatch", ""),
+        timeout_s=_integer(query, "timeoutSeconds") if query.get("timeoutSeconds") else None,
+        allow_bookmarks=is_true(query.get("allowWatchBookmarks", "false")),
+        send_initial_events=None if send_initial is None else is_true(send_initial),
+    )
+    if query.get("shardSelector"):
+        raise BadRequest("shardSelector is not supported: the feature ShardedListAndWatch is off")
+    errors = _watch_faults(options) if is_watch else _list_faults(options)
+    if options.limit < 0:
+        errors.append(invalid(Path("limit"), options.limit, "must be greater than or equal to 0"))
+    if errors:
+        raise invalid_object(_META_GROUP, "ListOptions", "", errors)
+    if options.resource_version and not options.resource_version.isdigit():
+        raise invalid_object(
+            _META_GROUP,
+            "ListOptions",
+            "",
+            [invalid(Path("resourceVersion"), options.resource_version, "must be an unsigned integer")],
+        )
+    return options
+
+
+def _list_faults(options: ListOptions) -> list[FieldError]:
+    path = Path("resourceVersionMatch")
+    match = options.resource_version_match
+    errors = []
+    if match:
+        if not options.resource_version:
+            errors.append(field_forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        if options.continue_token:
+            errors.append(field_forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+        if match not in ("Exact", "NotOlderThan"):
+            errors.append(not_supported(path, match, ["Exact", "NotOlderThan", ""]))
+        if match == "Exact" and options.resource_version == "0":
+            errors.append(field_forbidden(path, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if options.send_initial_events is not None:
+        errors.append(field_forbidden(Path("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
+    return errors
+
+
+def _watch_faults(options: ListOptions) -> list[FieldError]:
+    path = Path("resourceVersionMatch")
+    match = options.resource_version_match
+    errors = []
+    if options.send_initial_events is not None and match != "NotOlderThan":
+        errors.append(field_forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+    if match:
+        if options.send_initial_events is None:
+            errors.append(
+                field_forbidden(
+                    path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+                )
+            )
+        if match != "NotOlderThan":
+            errors.append(not_supported(path, match, ["NotOlderThan"]))
+        if options.continue_token:
+            errors.append(field_forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+    return errors
+
+
+def _integer(query: Query, name: str) -> int:
+    text = query.get(name, "")
+    try:
+        return int(text) if text else 0
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax ({name})') from None

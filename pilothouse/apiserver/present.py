@@ -1,0 +1,207 @@
+"""Answers in the form that the client asked for: whole objects, tables or metadata alone; JSON or YAML; plain, indented or compressed.
+
+Whole objects in JSON go out as the bytes they were stored as.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.status import BadRequest
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.negotiate import JSON, PLAIN, YAML, Output, Shape, wants_indent
+from pilothouse.kit.http.message import Request, Response
+from pilothouse.store.base import Revision
+from pilothouse.store.cached import Cached
+from pilothouse.store.cacher import Listing
+from pilothouse.store.event import INITIAL_EVENTS_END, Encoder
+
+_GZIP_FROM_BYTES = 128 * 1024
+_GZIP_LEVEL = 1
+_LOOPBACK = ("127.", "::1", "in-process")
+_JSON_HEADERS = {"content-type": JSON}
+_YAML_HEADERS = {"content-type": YAML}
+
+
+def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes, now: float) -> Response:
+    """One object, given in its stored version's wire form."""
+    output = call.output
+    if endpoint.is_converted:
+        wire = endpoint.wire(wire)
+    if output is PLAIN:
+        return body_response(call, code, wire)
+    obj = orjson.loads(wire)
+    if output.shape is Shape.TABLE:
+        return value_response(call, code, _table(endpoint, [obj], call.query, output, now, obj["metadata"]))
+    if output.shape is Shape.PARTIAL:
+        return value_response(call, code, partial(obj, output.version))
+    return value_response(call, code, obj)
+
+
+def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_token: str, now: float) -> Response:
+    """A collection."""
+    output = call.output
+    metadata: Object = {"resourceVersion": str(listing.revision)}
+    if continue_token:
+        metadata["continue"] = continue_token
+        if listing.remaining is not None:
+            metadata["remainingItemCount"] = listing.remaining
+    gvr = endpoint.gvr
+    if output.shape is Shape.WHOLE and not endpoint.is_converted:
+        head = orjson.dumps({"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata})
+        body = b'%b,"items":[%b]}\n' % (head[:-1], listing.body())
+        if output is PLAIN:
+            return body_response(call, 200, body)
+        return value_response(call, 200, orjson.loads(body))
+    items = [endpoint.from_stored(cached.object()) for cached in listing.items]
+    if output.shape is Shape.TABLE:
+        return value_response(call, 200, _table(endpoint, items, call.query, output, now, metadata))
+    if output.shape is Shape.PARTIAL:
+        answer = {
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": f"meta.k8s.io/{output.version}",
+            "metadata": metadata,
+            "items": [partial(item, output.version) for item in items],
+        }
+        return value_response(call, 200, answer)
+    answer = {"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata, "items": items}
+    return value_response(call, 200, answer)
+
+
+def value_response(call: Call, code: int, value: Any) -> Response:
+    """A value that is encoded here."""
+    if call.output.media_type == YAML:
+        from pilothouse.apiserver import yaml
+
+        return Response(code, _YAML_HEADERS, yaml.dump(value))
+    return body_response(call, code, orjson.dumps(value))
+
+
+def body_response(call: Call, code: int, body: bytes) -> Response:
+    """JSON bytes."""
+    request = call.request
+    if wants_indent(request.headers, call.query):
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    if len(body) >= _GZIP_FROM_BYTES and _wants_gzip(request):
+        return Response(code, {**_JSON_HEADERS, "content-encoding": "gzip", "vary": "Accept-Encoding"}, _gzip(body))
+    return Response(code, _JSON_HEADERS, body)
+
+
+def partial(obj: Mapping[str, Any], version: str = "v1") -> Object:
+    """PartialObjectMetadata."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": obj["metadata"],
+    }
+
+
+def watch_encoder(call: Call, endpoint: Endpoint, plain: Encoder, clock_now: Any) -> Encoder:
+    """What writes the events of a watch in the form that `call` asks for. Raises NotAcceptable, BadRequest."""
+    output = call.output
+    if output.shape is Shape.WHOLE:
+        if not endpoint.is_converted:
+            return plain
+        return endpoint.encoders.setdefault("converted", ObjectLines(endpoint))
+    if output.shape is Shape.PARTIAL:
+        return endpoint.encoders.setdefault(output, PartialLines(endpoint, output.version))
+    key = (output, call.query.get("includeObject", ""))
+    encoder = endpoint.encoders.get(key)
+    if encoder is None:
+        encoder = endpoint.encoders[key] = TableLines(endpoint, output, call.query, clock_now)
+    return encoder
+
+
+class ObjectLines:
+    """Watch events with the object in another version than the stored one, or in another form."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def event(self, type: str, cached: Cached) -> bytes:
+        return _line(type, self.form(self._endpoint.from_stored(cached.object())))
+
+    def bookmark(self, revision: Revision, *, initial_events_end: bool) -> bytes:
+        return _line("BOOKMARK", self.bookmark_form(_bookmark(self._endpoint.gvr, revision, initial_events_end)))
+
+    def form(self, obj: Object) -> Object:
+        return obj
+
+    def bookmark_form(self, obj: Object) -> Object:
+        return self.form(obj)
+
+
+class PartialLines(ObjectLines):
+    """Watch events with metadata alone."""
+
+    def __init__(self, endpoint: Endpoint, version: str) -> None:
+        super().__init__(endpoint)
+        self._version = version
+
+    def form(self, obj: Object) -> Object:
+        return partial(obj, self._version)
+
+
+class TableLines(ObjectLines):
+    """Watch events with a table of one row."""
+
+    def __init__(self, endpoint: Endpoint, output: Output, query: Mapping[str, str], clock_now: Any) -> None:
+        super().__init__(endpoint)
+        self._output = output
+        self._query = query
+        self._now = clock_now
+
+    def form(self, obj: Object) -> Object:
+        return _table(self._endpoint, [obj], self._query, self._output, self._now(), obj["metadata"])
+
+    def bookmark_form(self, obj: Object) -> Object:
+        return _table(self._endpoint, [obj], self._query, self._output, self._now(), obj["metadata"])
+
+
+def _line(type: str, obj: Object) -> bytes:
+    return orjson.dumps({"type": type, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _bookmark(gvr: GVR, revision: Revision, initial_events_end: bool) -> Object:
+    metadata: Object = {"resourceVersion": str(revision)}
+    if initial_events_end:
+        metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+    return {"kind": gvr.kind, "apiVersion": gvr.api_version, "metadata": metadata}
+
+
+def _table(
+    endpoint: Endpoint,
+    objects: Sequence[Object],
+    query: Mapping[str, str],
+    output: Output,
+    now: float,
+    metadata: Mapping[str, Any],
+) -> Object:
+    from pilothouse.api import printing
+
+    include = query.get("includeObject", "") or "Metadata"
+    if include not in ("None", "Metadata", "Object"):
+        raise BadRequest(f'unrecognized includeObject value: "{include}"')
+    return printing.to_table(
+        endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version
+    )
+
+
+def _wants_gzip(request: Request) -> bool:
+    """Whether the client takes gzip and is on another machine: on the same one compressing costs more than it saves."""
+    encodings = request.headers.get("accept-encoding")
+    if not encodings or request.peer.address.startswith(_LOOPBACK):
+        return False
+    return any(part.partition(";")[0].strip().lower() == "gzip" for part in encodings.split(","))
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
+    return compressor.compress(body) + compressor.flush()

@@ -1,0 +1,437 @@
+"""The life of objects of one kind: created, updated and deleted by the same rules for every kind.
+
+A write is decided on a draft and then put into the store under the condition that nothing was written in between; if something was,
+it is decided again on the new state. What differs between kinds is in their `Resource`; what needs other objects (allocating
+addresses) is in a `Lifecycle`. Source: apiserver `pkg/registry/generic/registry/store.go`, `pkg/registry/rest`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pilothouse.api import names, status
+from pilothouse.api.meta import Object
+from pilothouse.api.path import FieldError, Path, invalid, invalid_object
+from pilothouse.api.resource import Resource
+from pilothouse.api.user import User
+from pilothouse.api.validate.metadata import validate_metadata, validate_metadata_update
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver.attributes import Admission, Attributes, Operation
+from pilothouse.apiserver.deletion import Step, check_preconditions, is_removed_by_update, plan_deletion
+from pilothouse.apiserver.encode import encode
+from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.kit.clock import Clock
+from pilothouse.store.base import ABSENT, Revision, Store, StoreUnavailable, WriteConflict, key_of
+from pilothouse.store.cached import Cached, splice
+from pilothouse.store.cacher import Cacher
+
+UPDATE_ATTEMPTS = 5
+GENERATE_NAME_ATTEMPTS = 8
+
+Change = Callable[[Object], Awaitable[Object]]
+"""Makes the new object from the present one, which it may change and return. Called again when the write lost a race."""
+
+
+class Undo(Protocol):
+    """What a lifecycle took for a write that may yet fail."""
+
+    async def commit(self) -> None: ...
+
+    async def roll_back(self) -> None: ...
+
+
+class Lifecycle(Protocol):
+    """What a kind needs beyond its own object when it is written."""
+
+    async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
+        """Called when the draft is valid, before it is validated for the last time and stored; may change it. Raises StatusError."""
+
+    async def updating(self, draft: Object, old: Mapping[str, Any], *, dry_run: bool) -> Undo | None: ...
+
+    async def deleted(self, old: Mapping[str, Any]) -> None: ...
+
+
+class NoLifecycle:
+    async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
+        return None
+
+    async def updating(self, draft: Object, old: Mapping[str, Any], *, dry_run: bool) -> Undo | None:
+        return None
+
+    async def deleted(self, old: Mapping[str, Any]) -> None:
+        return None
+
+
+class AdmitAll:
+    """No admission: for what the API server itself writes while it starts."""
+
+    async def mutate(self, attributes: Attributes) -> None:
+        return None
+
+    async def validate(self, attributes: Attributes) -> None:
+        return None
+
+
+@dataclass(slots=True)
+class Write:
+    """Who writes what, and how; the warnings that arise are added to `warnings`."""
+
+    user: User
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    dry_run: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The outcome of a deletion: the object as it was or as it is now, and whether it is gone."""
+
+    wire: bytes
+    is_gone: bool
+
+
+class Registry:
+    """All objects of one kind. Objects that go in belong to the registry from then on."""
+
+    def __init__(
+        self,
+        resource: Resource,
+        store: Store,
+        cacher: Cacher,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        admission: Admission,
+        lifecycle: Lifecycle | None = None,
+        ttl_s: float | None = None,
+    ) -> None:
+        self.resource = resource
+        self.cacher = cacher
+        self.admission = admission
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._lifecycle: Lifecycle = lifecycle or NoLifecycle()
+        self._ttl_s = ttl_s
+
+    async def get(self, namespace: str, name: str) -> Cached:
+        """The object as it is now. Raises NotFound."""
+        await self.cacher.fresh()
+        cached = self.cacher.get(namespace, name)
+        if cached is None:
+            raise self.not_found(name)
+        return cached
+
+    def not_found(self, name: str) -> status.NotFound:
+        return status.not_found(self.resource.gvr.plural, self.resource.gvr.group, name)
+
+    # Create
+
+    async def create(self, obj: Object, write: Write) -> bytes:
+        """Create an object that is loaded and defaulted; its wire form. Raises AlreadyExists, Invalid and what admission raises."""
+        resource = self.resource
+        metadata = obj.setdefault("metadata", {})
+        if metadata.get("resourceVersion"):
+            raise status.StatusError("resourceVersion should not be set on objects to be created", code=500)
+        metadata.pop("resourceVersion", None)
+        rules.clear_system_fields(metadata)
+        rules.set_namespace(metadata, write.namespace if resource.gvr.namespaced else "")
+        self._drop_duplicate_owners(metadata, write)
+        attributes = self._attributes("CREATE", write, obj=obj)
+        await self.admission.mutate(attributes)
+        base = metadata.get("generateName") if not metadata.get("name") else None
+        for attempt in range(GENERATE_NAME_ATTEMPTS):
+            rules.fill_system_fields(metadata, self._clock.now(), self._rng)
+            if base:
+                metadata["name"] = rules.generated_name(base, self._rng)
+            try:
+                return await self._create_once(obj, write, attributes)
+            except status.AlreadyExists as error:
+                if not base:
+                    raise
+                if attempt == GENERATE_NAME_ATTEMPTS - 1:
+                    raise self._no_name_found(metadata["name"]) from error
+        raise AssertionError("unreachable")
+
+    async def _create_once(self, obj: Object, write: Write, attributes: Attributes) -> bytes:
+        resource = self.resource
+        metadata = obj["metadata"]
+        if resource.has_generation:
+            metadata["generation"] = 1
+        else:
+            metadata.pop("generation", None)
+        resource.prepare_create(obj)
+        self._refuse_faults(obj, [*resource.validate(obj), *self._metadata_faults(obj)])
+        write.warnings += resource.warnings(obj)
+        undo = await self._lifecycle.creating(obj, dry_run=write.dry_run)
+        written = False
+        try:
+            attributes.name = metadata["name"]
+            await self.admission.validate(attributes)
+            wire = await self._put_new(obj, write)
+            written = True
+        finally:
+            if undo is not None:
+                await (undo.commit() if written else undo.roll_back())
+        return wire
+
+    async def _put_new(self, obj: Object, write: Write) -> bytes:
+        gvr = self.resource.gvr
+        name = obj["metadata"]["name"]
+        value = encode(obj, gvr)
+        namespace = write.namespace if gvr.namespaced else ""
+        if write.dry_run:
+            await self.cacher.fresh()
+            if self.cacher.get(namespace, name) is not None:
+                raise self._exists(namespace, name)
+            return value
+        key = key_of(gvr, namespace, name)
+        try:
+            revision = await self._store.put(key, value, expect=ABSENT, ttl_s=self._ttl_s)
+        except WriteConflict:
+            raise self._exists(namespace, name) from None
+        except StoreUnavailable as error:
+            raise status.ServiceUnavailable(str(error)) from error
+        return splice(value, revision)
+
+    def _exists(self, namespace: str, name: str) -> status.AlreadyExists:
+        gvr = self.resource.gvr
+        error = status.already_exists(gvr.plural, gvr.group, name)
+        present = self.cacher.get(namespace, name)
+        if present is not None and "deletionTimestamp" in present.object()["metadata"]:
+            error = status.AlreadyExists(
+                f"object is being deleted: {error.message}", group=gvr.group, kind=gvr.plural, name=name
+            )
+        return error
+
+    def _no_name_found(self, name: str) -> status.AlreadyExists:
+        gvr = self.resource.gvr
+        return status.AlreadyExists(
+            f'{gvr.group_resource} "{name}" already exists, the server was not able to generate a unique name for the object',
+            group=gvr.group,
+            kind=gvr.plural,
+            name=name,
+            retry_after_s=1,
+        )
+
+    # Update
+
+    async def update(self, change: Change, write: Write, *, is_internal: bool = False) -> bytes:
+        """Change an object by `change`; its wire form.
+
+        An internal change, such as a binding, is neither admitted nor validated and does not count as a new generation.
+
+        If the new object has a resourceVersion it must be the present one. Raises NotFound, Conflict, Invalid and what admission and
+        `change` raise.
+        """
+        gvr = self.resource.gvr
+        namespace = write.namespace if gvr.namespaced else ""
+        for attempt in range(UPDATE_ATTEMPTS):
+            await self.cacher.fresh()
+            present = self.cacher.get(namespace, write.name)
+            if present is None:
+                raise self.not_found(write.name)
+            try:
+                return await (self._change_once if is_internal else self._update_once)(present, change, write)
+            except WriteConflict:
+                if attempt == UPDATE_ATTEMPTS - 1:
+                    raise self._modified(write.name) from None
+            except StoreUnavailable as error:
+                raise status.ServiceUnavailable(str(error)) from error
+        raise AssertionError("unreachable")
+
+    async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
+        draft = await change(present.object())
+        return await self._replace(present, draft, present.object(), write)
+
+    async def _update_once(self, present: Cached, change: Change, write: Write) -> bytes:
+        resource = self.resource
+        old = present.object()
+        draft = await change(present.object())
+        metadata = draft.setdefault("metadata", {})
+        self._check_identity(metadata, present, write)
+        self._isolate(draft, old, write)
+        rules.keep_system_fields(metadata, old["metadata"])
+        self._drop_duplicate_owners(metadata, write)
+        attributes = self._attributes("UPDATE", write, obj=draft, old=old)
+        await self.admission.mutate(attributes)
+        metadata = draft["metadata"]
+        rules.keep_system_fields(metadata, old["metadata"])
+        metadata["resourceVersion"] = present.resource_version
+        undo = None
+        written = False
+        try:
+            if write.subresource in ("", "finalize"):
+                resource.prepare_update(draft, old)
+                if resource.has_generation:
+                    rules.bump_generation(draft, old)
+                undo = await self._lifecycle.updating(draft, old, dry_run=write.dry_run)
+                errors = [*resource.validate(draft), *resource.validate_update(draft, old)]
+            elif write.subresource == "status":
+                resource.prepare_status_update(draft, old)
+                errors = list(resource.validate_status_update(draft, old))
+            else:
+                if resource.has_generation:
+                    rules.bump_generation(draft, old)
+                errors = []
+            self._refuse_faults(draft, [*validate_metadata_update(draft, old), *errors])
+            if not write.subresource:
+                write.warnings += resource.warnings(draft)
+            await self.admission.validate(attributes)
+            wire = await self._replace(present, draft, old, write)
+            written = True
+        finally:
+            if undo is not None:
+                await (undo.commit() if written else undo.roll_back())
+        return wire
+
+    def _check_identity(self, metadata: Object, present: Cached, write: Write) -> None:
+        """Raises Conflict or Invalid if the update is meant for another state of the object, or another object."""
+        revision = metadata.get("resourceVersion") or ""
+        if not revision:
+            if not self.resource.unconditional_update:
+                fault = invalid(Path("metadata.resourceVersion"), 0, "must be specified for an update")
+                raise invalid_object(self.resource.gvr.group, self.resource.gvr.plural, write.name, [fault])
+        elif revision != present.resource_version:
+            raise self._modified(write.name)
+        rules.set_namespace(metadata, write.namespace if self.resource.gvr.namespaced else "")
+        uid = metadata.get("uid")
+        if uid:
+            present_uid = present.object()["metadata"].get("uid", "")
+            if uid != present_uid:
+                why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {present_uid}"
+                raise status.conflict(self.resource.gvr.plural, self.resource.gvr.group, write.name, why)
+
+    def _modified(self, name: str) -> status.Conflict:
+        return status.conflict(self.resource.gvr.plural, self.resource.gvr.group, name, status.OBJECT_MODIFIED)
+
+    def _isolate(self, draft: Object, old: Mapping[str, Any], write: Write) -> None:
+        """Leave to each of an object and its status only its own part."""
+        if write.subresource == "status":
+            for key in draft.keys() - {"status", "metadata"}:
+                if key not in old:
+                    del draft[key]
+            for key in old.keys() - {"status", "metadata"}:
+                draft[key] = old[key]
+        elif self.resource.has_status:
+            if "status" in old:
+                draft["status"] = old["status"]
+            else:
+                draft.pop("status", None)
+
+    async def _replace(self, present: Cached, draft: Object, old: Object, write: Write) -> bytes:
+        """Store the draft of an update; or nothing, if it changes nothing; or remove it, if nothing holds it any more."""
+        if is_removed_by_update(draft["metadata"], old["metadata"]):
+            wire = splice(encode(draft, self.resource.gvr), present.revision)
+            if not write.dry_run:
+                await self._store.delete(present.key, expect=present.revision)
+                await self._lifecycle.deleted(old)
+            return wire
+        if draft == old:
+            return present.wire
+        value = encode(draft, self.resource.gvr)
+        if write.dry_run:
+            return splice(value, present.revision)
+        revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
+        return splice(value, revision)
+
+    # Delete
+
+    async def delete(self, write: Write, options: DeleteOptions) -> Deleted:
+        """Delete an object, or begin to. Raises NotFound, Conflict and what admission raises."""
+        namespace = write.namespace if self.resource.gvr.namespaced else ""
+        for attempt in range(UPDATE_ATTEMPTS):
+            await self.cacher.fresh()
+            present = self.cacher.get(namespace, write.name)
+            if present is None:
+                raise self.not_found(write.name)
+            try:
+                return await self._delete_once(present, write, options)
+            except WriteConflict as error:
+                if error.current == ABSENT:
+                    raise self.not_found(write.name) from None
+                if attempt == UPDATE_ATTEMPTS - 1:
+                    raise self._modified(write.name) from None
+            except StoreUnavailable as error:
+                raise status.ServiceUnavailable(str(error)) from error
+        raise AssertionError("unreachable")
+
+    async def _delete_once(self, present: Cached, write: Write, options: DeleteOptions) -> Deleted:
+        gvr = self.resource.gvr
+        old = present.object()
+        check_preconditions(self.resource, old["metadata"], present.resource_version, options)
+        attributes = self._attributes("DELETE", write, old=old)
+        await self.admission.mutate(attributes)
+        await self.admission.validate(attributes)
+        plan = plan_deletion(self.resource, old, options, self._clock.now())
+        if plan.step is Step.NOTHING:
+            return Deleted(present.wire, is_gone=False)
+        if plan.step is Step.REMOVE:
+            if not write.dry_run:
+                await self._store.delete(present.key, expect=present.revision)
+                await self._lifecycle.deleted(old)
+            return Deleted(present.wire, is_gone=True)
+        is_gone = plan.step is Step.MARK_THEN_REMOVE
+        marked = {**old, "metadata": plan.metadata}
+        if marked == old:
+            return Deleted(present.wire, is_gone=False)
+        value = encode(marked, gvr)
+        if write.dry_run:
+            return Deleted(splice(value, present.revision), is_gone)
+        revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
+        if is_gone:
+            await self._remove_marked(present.key, revision)
+            await self._lifecycle.deleted(old)
+        return Deleted(splice(value, revision), is_gone)
+
+    async def _remove_marked(self, key: str, revision: Revision) -> None:
+        try:
+            await self._store.delete(key, expect=revision)
+        except WriteConflict as error:
+            if error.current != ABSENT:
+                raise
+
+    # Shared
+
+    def _metadata_faults(self, obj: Object) -> list[FieldError]:
+        return validate_metadata(
+            obj, namespaced=self.resource.gvr.namespaced, rule=names.RULES[self.resource.name_rule]
+        )
+
+    def _attributes(
+        self, operation: Operation, write: Write, *, obj: Object | None = None, old: Mapping[str, Any] | None = None
+    ) -> Attributes:
+        return Attributes(
+            operation,
+            self.resource,
+            self.resource.gvr,
+            write.namespace,
+            write.name,
+            write.user,
+            obj,
+            old,
+            write.subresource,
+            write.options,
+            write.dry_run,
+            write.warnings,
+        )
+
+    def _refuse_faults(self, obj: Object, faults: list[FieldError]) -> None:
+        if faults:
+            gvr = self.resource.gvr
+            unique = list({(fault.type, fault.path, str(fault)): fault for fault in faults}.values())
+            raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), unique)
+
+    @staticmethod
+    def _drop_duplicate_owners(metadata: Object, write: Write) -> None:
+        if dropped := rules.deduplicate_owners(metadata):
+            write.warnings.append(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject "
+                f"such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(dropped)}"
+            )

@@ -1,0 +1,1 @@
+"""Subresources that are part of an object, each with rules of its own."""

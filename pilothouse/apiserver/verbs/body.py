@@ -1,0 +1,32 @@
+"""The object in a request's body, in the form in which a registry takes it."""
+
+from __future__ import annotations
+
+from pilothouse.api.meta import Object
+from pilothouse.api.status import BadRequest
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.decode import check_identity, decode
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import WriteOptions
+
+
+def read_object(call: Call, endpoint: Endpoint, options: WriteOptions) -> Object:
+    """Decoded, checked against the schema, defaulted and in the stored version. Raises BadRequest, UnsupportedMediaType."""
+    request = call.request
+    obj, duplicates = decode(request.body, request.headers, endpoint.gvr.kind)
+    check_identity(obj, endpoint.gvr)
+    return load(obj, call, endpoint, options, duplicates)
+
+
+def load(
+    obj: Object, call: Call, endpoint: Endpoint, options: WriteOptions, duplicates: list[str] | tuple[()] = ()
+) -> Object:
+    """The same for an object that is decoded already."""
+    metadata = obj.setdefault("metadata", {})
+    if metadata is None:
+        obj["metadata"] = metadata = {}
+    if not isinstance(metadata, dict):
+        raise BadRequest(f"{endpoint.gvr.kind}.metadata must be an object")
+    call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates)
+    obj.setdefault("metadata", {})
+    return endpoint.to_stored(obj)

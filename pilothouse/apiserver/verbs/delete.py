@@ -1,0 +1,71 @@
+"""DELETE of an object, or of all objects of a collection that match."""
+
+from __future__ import annotations
+
+import orjson
+
+from pilothouse.api.meta import Object
+from pilothouse.api.status import NotFound
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.negotiate import PLAIN
+from pilothouse.apiserver.options import DeleteOptions, ListOptions, delete_options, list_options
+from pilothouse.apiserver.present import body_response, object_response, value_response
+from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.verbs.list import read
+from pilothouse.kit.http.message import Response
+
+
+async def delete(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Raises BadRequest, NotFound, Conflict, Forbidden."""
+    options = delete_options(call.query, call.request.body, call.request.headers)
+    registry = await endpoint.registry()
+    deleted = await registry.delete(_write(call, call.info.namespace, call.info.name, options), options)
+    code = 202 if not deleted.is_gone and options.orphan_dependents is False else 200
+    if deleted.is_gone and not endpoint.resource.returns_deleted:
+        return value_response(call, code, deletion_status(endpoint, orjson.loads(deleted.wire)))
+    return object_response(call, endpoint, code, deleted.wire, now)
+
+
+def deletion_status(endpoint: Endpoint, obj: Object) -> Object:
+    """The Status that tells that `obj` is gone."""
+    details = {"name": obj["metadata"]["name"], "kind": endpoint.gvr.plural, "uid": obj["metadata"].get("uid", "")}
+    if endpoint.gvr.group:
+        details["group"] = endpoint.gvr.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
+    """Answers with what was deleted, as it was listed. Not atomic, as upstream."""
+    options = delete_options(call.query, call.request.body, call.request.headers)
+    wanted: ListOptions = list_options(call.query, is_watch=False)
+    registry = await endpoint.registry()
+    namespace = call.info.namespace if endpoint.gvr.namespaced else ""
+    listing = await read(registry.cacher, namespace, wanted)
+    for cached in listing.items:
+        try:
+            await registry.delete(_write(call, cached.namespace, cached.name, options), options)
+        except NotFound:
+            continue
+    gvr = endpoint.gvr
+    head = orjson.dumps(
+        {
+            "kind": f"{gvr.kind}List",
+            "apiVersion": gvr.api_version,
+            "metadata": {"resourceVersion": str(listing.revision)},
+        }
+    )
+    items = b",".join([endpoint.wire(cached.wire) for cached in listing.items])
+    body = b'%b,"items":[%b]}\n' % (head[:-1], items)
+    return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
+
+
+def _write(call: Call, namespace: str, name: str, options: DeleteOptions) -> Write:
+    return Write(
+        call.user,
+        namespace,
+        name,
+        dry_run=options.dry_run,
+        options=options.to_object(),
+        warnings=call.warnings,
+    )

@@ -1,0 +1,112 @@
+"""LIST of a collection, whole or in pages that all show one state.
+
+Source: apiserver `pkg/storage/continue.go`, `reference/using-api/api-concepts`.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
+
+import orjson
+
+from pilothouse.api.selector import parse_fields
+from pilothouse.api.status import BadRequest, Expired
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import ListOptions, list_options
+from pilothouse.apiserver.present import list_response
+from pilothouse.kit.http.message import Response
+from pilothouse.store.base import Revision
+from pilothouse.store.cacher import Cacher, Listing
+
+_TOKEN_VERSION = "meta.k8s.io/v1"
+_LATEST = -1
+"""A token's revision that says: go on with the present state."""
+_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
+    "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
+    "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
+    "returned and now may show up in the list."
+)
+
+
+async def list_(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Raises BadRequest, Invalid, Expired, Timeout."""
+    options = named_options(call, list_options(call.query, is_watch=False))
+    registry = await endpoint.registry()
+    listing = await read(registry.cacher, call.info.namespace if endpoint.gvr.namespaced else "", options)
+    return list_response(call, endpoint, listing, next_token(registry.cacher, listing), now)
+
+
+def named_options(call: Call, options: ListOptions) -> ListOptions:
+    """`options` with the name that the path demands, for the deprecated paths that watch one object."""
+    name = call.info.name
+    if not name:
+        return options
+    if options.fields is None or options.fields.is_everything:
+        return replace(options, fields=parse_fields(f"metadata.name={name}"))
+    if options.fields.exact_value("metadata.name") != name:
+        raise BadRequest("fieldSelector metadata.name doesn't match requested name")
+    return options
+
+
+async def read(cacher: Cacher, namespace: str, options: ListOptions) -> Listing:
+    """The page that `options` ask for, by upstream's rules for `resourceVersion` and `resourceVersionMatch`."""
+    after = ""
+    at: Revision | None = None
+    wanted = Revision(int(options.resource_version or 0))
+    if options.continue_token:
+        if wanted:
+            raise BadRequest("specifying resource version is not allowed when using continue")
+        revision, after = parse_token(options.continue_token)
+        at = None if revision == _LATEST else Revision(revision)
+        await cacher.fresh()
+    elif not options.resource_version:
+        await cacher.fresh()
+    elif options.resource_version_match == "Exact" or (wanted and options.limit and not options.resource_version_match):
+        at = wanted
+    elif wanted:
+        await cacher.reach(wanted)
+    if at is None:
+        return cacher.list(namespace, labels=options.labels, fields=options.fields, after=after, limit=options.limit)
+    try:
+        return await cacher.list_at(
+            at, namespace, labels=options.labels, fields=options.fields, after=after, limit=options.limit
+        )
+    except Expired:
+        if not options.continue_token:
+            raise
+        raise Expired(_EXPIRED, continue_token=_token(_LATEST, after)) from None
+
+
+def next_token(cacher: Cacher, listing: Listing) -> str:
+    """With which the list goes on after `listing`; empty if that was the end."""
+    if not listing.has_more:
+        return ""
+    return _token(listing.revision, listing.items[-1].key.removeprefix(cacher.prefix))
+
+
+def _token(revision: int, after: str) -> str:
+    token = {"v": _TOKEN_VERSION, "rv": revision, "start": after + "\0"}
+    return urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
+
+
+def parse_token(token: str) -> tuple[int, str]:
+    """The revision and the `namespace/name` to go on after. Raises BadRequest."""
+    try:
+        decoded = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except ValueError as error:
+        raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from None
+    if not isinstance(decoded, dict) or decoded.get("v") != _TOKEN_VERSION:
+        raise BadRequest(
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version"
+        )
+    revision, start = decoded.get("rv"), decoded.get("start")
+    if not isinstance(revision, int) or not revision:
+        raise BadRequest("invalid continue token: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
+    if not isinstance(start, str) or not start:
+        raise BadRequest("invalid continue token: empty encoded start key (version meta.k8s.io/v1)")
+    if any(part in (".", "..") for part in start.split("/")):
+        raise BadRequest(f"invalid continue token: continue key is not valid: {start}")
+    return revision, start.removesuffix("\0")

@@ -1,0 +1,49 @@
+"""PUT of an object or of its status."""
+
+from __future__ import annotations
+
+from pilothouse.api.meta import Object
+from pilothouse.api.status import NotFound
+from pilothouse.api.view import json_copy
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import write_options
+from pilothouse.apiserver.present import object_response
+from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.kit.http.message import Response
+
+
+async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Raises BadRequest, NotFound, Conflict, Invalid, Forbidden."""
+    info = call.info
+    options = write_options(call.query, "UpdateOptions")
+    obj = read_object(call, endpoint, options)
+    rules.check_name(obj, info.namespace if endpoint.gvr.namespaced else "", info.name)
+    registry = await endpoint.registry()
+    write = Write(
+        call.user,
+        info.namespace,
+        info.name,
+        info.subresource,
+        options.dry_run,
+        options.to_object(),
+        call.warnings,
+    )
+    attempts = 0
+
+    async def replace(present: Object) -> Object:
+        nonlocal attempts
+        attempts += 1
+        return obj if attempts == 1 and may_use_up else json_copy(obj)
+
+    # Only an update that names no resourceVersion is tried a second time.
+    may_use_up = bool(obj["metadata"].get("resourceVersion"))
+    try:
+        wire = await registry.update(replace, write)
+    except NotFound:
+        if not endpoint.resource.create_on_update or info.subresource:
+            raise
+        return object_response(call, endpoint, 201, await registry.create(json_copy(obj), write), now)
+    return object_response(call, endpoint, 200, wire, now)

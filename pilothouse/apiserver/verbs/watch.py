@@ -1,0 +1,63 @@
+"""WATCH of a collection: the changes of objects as they happen, one JSON document a line."""
+
+from __future__ import annotations
+
+import random
+
+import orjson
+
+from pilothouse.api.status import Expired
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import list_options
+from pilothouse.apiserver.present import watch_encoder
+from pilothouse.apiserver.verbs.list import named_options
+from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.message import Response
+from pilothouse.store.base import Revision
+from pilothouse.store.watcher import Watcher
+
+MIN_TIMEOUT_S = 1800
+"""A watch without `timeoutSeconds` lasts between this and twice as long, so that clients do not all come back at once."""
+_HEADERS = {"content-type": "application/json"}
+
+
+async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random) -> Response:
+    """Raises BadRequest, Invalid, Timeout. A revision that is no longer kept is told by an ERROR event."""
+    options = named_options(call, list_options(call.query, is_watch=True))
+    registry = await endpoint.registry()
+    encoder = watch_encoder(call, endpoint, registry.cacher.lines, clock.now)
+    try:
+        watcher = await registry.cacher.watch(
+            call.info.namespace if endpoint.gvr.namespaced else "",
+            after=Revision(int(options.resource_version)) if options.resource_version else None,
+            labels=options.labels,
+            fields=options.fields,
+            send_initial_events=options.send_initial_events,
+            bookmarks=options.allow_bookmarks,
+            encoder=encoder,
+        )
+    except Expired as error:
+        return Response(200, _HEADERS, orjson.dumps({"type": "ERROR", "object": error.to_object()}) + b"\n")
+    timeout_s = options.timeout_s or MIN_TIMEOUT_S * (1 + rng.random())
+    return Response(200, _HEADERS, TimedWatch(watcher, clock, timeout_s))
+
+
+class TimedWatch:
+    """A watch that ends by itself after `timeout_s`."""
+
+    __slots__ = ("_timer", "_watcher")
+
+    def __init__(self, watcher: Watcher, clock: Clock, timeout_s: float) -> None:
+        self._watcher = watcher
+        self._timer = clock.call_later(timeout_s, watcher.end)
+
+    def __aiter__(self) -> TimedWatch:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._watcher.__anext__()
+
+    async def aclose(self) -> None:
+        self._timer.cancel()
+        await self._watcher.aclose()
