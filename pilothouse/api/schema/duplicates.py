@@ -1,7 +1,8 @@
 """Fields that a JSON text has twice.
 
-Fast decoders keep the last of two equal keys silently; upstream names them in a warning or an error. That there is none, which is nearly
-always so, shows in a microsecond or two when the compact text of the decoded object is as long as what was sent, and otherwise by counting keys.
+Fast decoders keep the last of two equal keys silently; upstream names them in a warning or an error. That there is none, which is
+nearly always so, shows in a microsecond or two when the compact text of the decoded object is as long as what was sent, and
+otherwise by counting keys.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, param_reference, text
+from pilothouse.api.resource import Column, Resource
 
 MUTATING_ADMISSION_POLICY_BINDING = Resource(
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS,
     categories=("api-extensions",),
     unconditional_update=False,
+    columns=(NAME, text("PolicyName", "spec", "policyName"), Column("ParamRef", param_reference), AGE),
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import STATUS, Resource
+from pilothouse.api.kinds.columns import AGE, NAME, count, param_kind
+from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.resource import STATUS, Column, Resource
 
 VALIDATING_ADMISSION_POLICY = Resource(
     gvr.VALIDATING_ADMISSION_POLICIES,
     categories=("api-extensions",),
     subresources=(STATUS,),
     unconditional_update=False,
+    columns=(NAME, count("Validations", "spec", "validations"), Column("ParamKind", param_kind), AGE),
+    prepare_create=clears_status(gvr.VALIDATING_ADMISSION_POLICIES),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, count
 from pilothouse.api.resource import Resource
 
 VALIDATING_WEBHOOK_CONFIGURATION = Resource(
     gvr.VALIDATING_WEBHOOK_CONFIGURATIONS,
     categories=("api-extensions",),
     unconditional_update=False,
+    columns=(NAME, count("Webhooks", "webhooks"), AGE),
 )

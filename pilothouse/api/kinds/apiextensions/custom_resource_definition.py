@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import CREATED_AT, NAME, View, at
+from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Resource
+
+
+def _prepare_create(draft: Object) -> None:
+    clears_status(gvr.CUSTOM_RESOURCE_DEFINITIONS)(draft)
+    _record_stored_version(draft)
+
+
+def _prepare_update(draft: Object, old: View) -> None:
+    _record_stored_version(draft)
+
+
+def _record_stored_version(draft: Object) -> None:
+    """A version in which objects were ever stored stays listed until somebody has migrated them."""
+    stored = next((found["name"] for found in at(draft, "spec", "versions") or () if found.get("storage")), None)
+    listed = at(draft, "status", "storedVersions") or []
+    if stored is not None and stored not in listed:
+        draft["status"] = {**(draft.get("status") or {}), "storedVersions": [*listed, stored]}
+
 
 CUSTOM_RESOURCE_DEFINITION = Resource(
     gvr.CUSTOM_RESOURCE_DEFINITIONS,
@@ -11,4 +32,7 @@ CUSTOM_RESOURCE_DEFINITION = Resource(
     categories=("api-extensions",),
     subresources=(STATUS,),
     unconditional_update=False,
+    columns=(NAME, CREATED_AT),
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
 )

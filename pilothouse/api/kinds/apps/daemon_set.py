@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import STATUS, Resource
+from pilothouse.api.kinds.columns import AGE, NAME, View, at, labels, number, template_columns
+from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import STATUS, Column, Resource
+
+
+def _prepare_create(draft: Object) -> None:
+    clears_status(gvr.DAEMON_SETS)(draft)
+    _set_template_generation(draft, 1)
+
+
+def _prepare_update(draft: Object, old: View) -> None:
+    """The template's generation, from before rollouts had revisions, counts changes of the template."""
+    before = at(old, "metadata", "annotations", _TEMPLATE_GENERATION) or "0"
+    changed = at(draft, "spec", "template") != at(old, "spec", "template")
+    _set_template_generation(draft, int(before) + changed)
+
+
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _set_template_generation(draft: Object, generation: int) -> None:
+    metadata = draft["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: str(generation)}
+
 
 DAEMON_SET = Resource(
     gvr.DAEMON_SETS,
     short_names=("ds",),
     categories=("all",),
     subresources=(STATUS,),
+    columns=(
+        NAME,
+        number("Desired", "status", "desiredNumberScheduled"),
+        number("Current", "status", "currentNumberScheduled"),
+        number("Ready", "status", "numberReady"),
+        number("Up-to-date", "status", "updatedNumberScheduled"),
+        number("Available", "status", "numberAvailable"),
+        Column("Node Selector", lambda obj, now: labels(at(obj, "spec", "template", "spec", "nodeSelector"))),
+        AGE,
+        *template_columns("spec", "template"),
+    ),
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
 )

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
+from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
+from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
+
+
+def _ready(obj: View, now: float) -> str:
+    return f"{at(obj, 'status', 'readyReplicas') or 0}/{at(obj, 'spec', 'replicas') or 0}"
+
 
 DEPLOYMENT = Resource(
     gvr.DEPLOYMENTS,
@@ -14,4 +21,13 @@ DEPLOYMENT = Resource(
         STATUS,
     ),
     scale=ScalePaths(),
+    columns=(
+        NAME,
+        Column("Ready", _ready, description="How many pods are ready, of how many."),
+        Column("Up-to-date", lambda obj, now: at(obj, "status", "updatedReplicas") or 0),
+        Column("Available", lambda obj, now: at(obj, "status", "availableReplicas") or 0),
+        AGE,
+        *template_columns("spec", "template"),
+    ),
+    prepare_create=clears_status(gvr.DEPLOYMENTS),
 )

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, View
+from pilothouse.api.resource import Column, Resource
+
+
+def _count(obj: View, now: float) -> int:
+    return len(obj.get("data") or ()) + len(obj.get("binaryData") or ())
+
 
 CONFIG_MAP = Resource(
     gvr.CONFIG_MAPS,
     short_names=("cm",),
     has_generation=False,
+    columns=(NAME, Column("Data", _count), AGE),
 )

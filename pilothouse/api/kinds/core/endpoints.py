@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
+from pilothouse.api.resource import Column, Resource
+
+_SHOWN = 3
+
+
+def _endpoints(obj: View, now: float) -> str:
+    """The first addresses with their ports, and how many more there are."""
+    subsets = obj.get("subsets") or ()
+    if not subsets:
+        return NONE
+    found: list[str] = []
+    for subset in subsets:
+        hosts = [address["ip"] for address in subset.get("addresses") or ()]
+        ports = subset.get("ports") or ()
+        if not ports:
+            found += hosts
+        for port in ports:
+            found += [f"[{host}]:{port['port']}" if ":" in host else f"{host}:{port['port']}" for host in hosts]
+    shown = ",".join(found[:_SHOWN])
+    return f"{shown} + {len(found) - _SHOWN} more..." if len(found) > _SHOWN else shown
+
 
 ENDPOINTS = Resource(
     gvr.ENDPOINTS,
     short_names=("ep",),
     has_generation=False,
+    columns=(NAME, Column("Endpoints", _endpoints), AGE),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import CREATED_AT, NAME
 from pilothouse.api.resource import Resource
 
 LIMIT_RANGE = Resource(
     gvr.LIMIT_RANGES,
     short_names=("limits",),
     has_generation=False,
+    columns=(NAME, CREATED_AT),
 )

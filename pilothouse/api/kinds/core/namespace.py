@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, View, text, value_of
+from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Resource, Subresource
+
+KUBERNETES_FINALIZER = "kubernetes"
+
+
+def _prepare_create(draft: Object) -> None:
+    draft["status"] = {"phase": "Active"}
+    spec = draft.setdefault("spec", {})
+    finalizers = spec.get("finalizers") or []
+    if KUBERNETES_FINALIZER not in finalizers:
+        spec["finalizers"] = [*finalizers, KUBERNETES_FINALIZER]
+
+
+def _prepare_update(draft: Object, old: View) -> None:
+    """Finalizers of the spec change through `finalize` alone."""
+    finalizers = (old.get("spec") or {}).get("finalizers")
+    spec = draft.setdefault("spec", {})
+    if finalizers is None:
+        spec.pop("finalizers", None)
+    else:
+        spec["finalizers"] = list(finalizers)
+
 
 NAMESPACE = Resource(
     gvr.NAMESPACES,
@@ -15,4 +38,8 @@ NAMESPACE = Resource(
     ),
     name_rule="dns-label",
     has_generation=False,
+    selectable={"status.phase": value_of("status", "phase")},
+    columns=(NAME, text("Status", "status", "phase", description="Active or Terminating."), AGE),
+    prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
 )

@@ -1,9 +1,137 @@
-"""Pod."""
+"""Pod. Source: upstream `pkg/registry/core/pod/strategy.go` and the pod's table in `pkg/printers`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pilothouse.api import gvr
-from pilothouse.api.resource import STATUS, Resource, Subresource
+from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, value_of, wide
+from pilothouse.api.kinds.core import pod_state
+from pilothouse.api.meta import Object
+from pilothouse.api.qos import qos_class
+from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+
+
+def _prepare_create(draft: Object) -> None:
+    spec = draft.setdefault("spec", {})
+    status: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
+    if spec.get("schedulingGates"):
+        status["conditions"] = [dict(_GATED)]
+    draft["status"] = status
+    if account := spec.get("serviceAccountName"):
+        spec["serviceAccount"] = account
+    labels = draft["metadata"].get("labels") or {}
+    for constraint in spec.get("topologySpreadConstraints") or ():
+        _merge_label_keys(constraint, labels)
+    affinity = spec.get("affinity") or {}
+    for which in ("podAffinity", "podAntiAffinity"):
+        terms = affinity.get(which) or {}
+        for term in terms.get("requiredDuringSchedulingIgnoredDuringExecution") or ():
+            _merge_label_keys(term, labels)
+        for preferred in terms.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
+            _merge_label_keys(preferred.get("podAffinityTerm") or {}, labels)
+
+
+def _merge_label_keys(term: Object, labels: Mapping[str, str]) -> None:
+    """`matchLabelKeys` and `mismatchLabelKeys` become requirements on the pod's own values (KEP-3633, KEP-3243)."""
+    label_selector = term.get("labelSelector")
+    if label_selector is None:
+        return
+    for keys, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+        for key in term.get(keys) or ():
+            if key in labels:
+                requirement = {"key": key, "operator": operator, "values": [labels[key]]}
+                label_selector["matchExpressions"] = [*(label_selector.get("matchExpressions") or ()), requirement]
+
+
+def _prepare_status_update(draft: Object, old: View) -> None:
+    """Owners are not for the status; what an old kubelet forgets stays."""
+    owners = old["metadata"].get("ownerReferences")
+    if owners is None:
+        draft["metadata"].pop("ownerReferences", None)
+    else:
+        draft["metadata"]["ownerReferences"] = owners
+    status, before = draft.setdefault("status", {}), old.get("status") or {}
+    for key in ("qosClass", "observedGeneration"):
+        if not status.get(key) and before.get(key):
+            status[key] = before[key]
+    observed = {condition["type"]: condition.get("observedGeneration") for condition in before.get("conditions") or ()}
+    for condition in status.get("conditions") or ():
+        if not condition.get("observedGeneration") and (generation := observed.get(condition.get("type"))):
+            condition["observedGeneration"] = generation
+
+
+def only_ephemeral_containers(draft: View, old: View) -> Object:
+    """What an update of `ephemeralcontainers` changes: the old pod with the draft's ephemeral containers."""
+    containers = (draft.get("spec") or {}).get("ephemeralContainers")
+    return _with_spec(draft, old, {**old["spec"], "ephemeralContainers": containers or []})
+
+
+def only_resources(draft: View, old: View) -> Object:
+    """What an update of `resize` changes: the old pod with the draft's resources and resize policies.
+
+    Where containers are added, removed or renamed the draft comes back as it is, for validation to refuse.
+    """
+    spec = dict(old["spec"])
+    for which in ("containers", "initContainers"):
+        new = (draft.get("spec") or {}).get(which) or []
+        present = spec.get(which) or []
+        if [c.get("name") for c in new] != [c.get("name") for c in present]:
+            return dict(draft)
+        if present:
+            spec[which] = [_resized(before, after) for before, after in zip(present, new, strict=True)]
+    if "resources" in draft["spec"]:
+        spec["resources"] = draft["spec"]["resources"]
+    return _with_spec(draft, old, spec)
+
+
+def _resized(before: View, after: View) -> Object:
+    kept = {key: value for key, value in before.items() if key not in ("resources", "resizePolicy")}
+    return {**kept, **{key: after[key] for key in ("resources", "resizePolicy") if key in after}}
+
+
+def _with_spec(draft: View, old: View, spec: Object) -> Object:
+    """The old pod with another spec; of the draft's metadata what the caller checks and records stays."""
+    metadata = dict(old["metadata"])
+    for key in ("resourceVersion", "managedFields"):
+        if key in draft["metadata"]:
+            metadata[key] = draft["metadata"][key]
+    return {**old, "metadata": metadata, "spec": spec}
+
+
+def _grace_period_s(pod: View) -> int:
+    """Nothing waits for a pod that is on no node or has ended."""
+    if not at(pod, "spec", "nodeName") or at(pod, "status", "phase") in ("Failed", "Succeeded"):
+        return 0
+    period = at(pod, "spec", "terminationGracePeriodSeconds") or 0
+    return 1 if period < 0 else int(period)
+
+
+def _pod_ip(pod: View) -> str:
+    addresses = at(pod, "status", "podIPs")
+    return str(addresses[0].get("ip", "")) if addresses else ""
+
+
+def _readiness_gates(pod: View) -> str:
+    gates = at(pod, "spec", "readinessGates") or ()
+    if not gates:
+        return NONE
+    states = {condition["type"]: condition["status"] for condition in reversed(at(pod, "status", "conditions") or ())}
+    met = sum(states.get(gate.get("conditionType")) == "True" for gate in gates)
+    return f"{met}/{len(gates)}"
+
+
+def _summary(what: str) -> Any:
+    return lambda pod, now: getattr(pod_state.summary(pod, now), what)
+
 
 POD = Resource(
     gvr.PODS,
@@ -21,4 +149,30 @@ POD = Resource(
         Subresource("resize"),
         STATUS,
     ),
+    selectable={
+        "spec.nodeName": value_of("spec", "nodeName"),
+        "spec.host": value_of("spec", "nodeName"),
+        "spec.restartPolicy": value_of("spec", "restartPolicy"),
+        "spec.schedulerName": value_of("spec", "schedulerName"),
+        "spec.serviceAccountName": value_of("spec", "serviceAccountName"),
+        "spec.hostNetwork": flag_of("spec", "hostNetwork"),
+        "status.phase": value_of("status", "phase"),
+        "status.podIP": _pod_ip,
+        "status.podIPs": _pod_ip,
+        "status.nominatedNodeName": value_of("status", "nominatedNodeName"),
+    },
+    columns=(
+        NAME,
+        Column("Ready", _summary("ready"), description="How many containers are ready, of how many."),
+        Column("Status", _summary("status"), description="The pod's state, by its containers'."),
+        Column("Restarts", _summary("restarts"), description="How often containers were restarted, and when last."),
+        AGE,
+        wide("IP", lambda pod: _pod_ip(pod) or NONE, "The pod's address."),
+        wide("Node", lambda pod: at(pod, "spec", "nodeName") or NONE, "The node it runs on."),
+        wide("Nominated Node", lambda pod: at(pod, "status", "nominatedNodeName") or NONE, "Where room is being made."),
+        wide("Readiness Gates", _readiness_gates, "How many readiness gates are met, of how many."),
+    ),
+    prepare_create=_prepare_create,
+    prepare_status_update=_prepare_status_update,
+    default_grace_period_s=_grace_period_s,
 )

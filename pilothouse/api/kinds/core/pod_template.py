@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import NAME, View, at, labels
+from pilothouse.api.resource import Column, Resource
+
+
+def _of_containers(key: str) -> Column:
+    def cell(obj: View, now: float) -> str:
+        return ",".join(container.get(key, "") for container in at(obj, "template", "spec", "containers") or ())
+
+    return Column("Containers" if key == "name" else "Images", cell)
+
+
+def _labels(obj: View, now: float) -> str:
+    return labels(at(obj, "template", "metadata", "labels"))
+
 
 POD_TEMPLATE = Resource(
     gvr.POD_TEMPLATES,
+    columns=(NAME, _of_containers("name"), _of_containers("image"), Column("Pod Labels", _labels)),
 )

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at
+from pilothouse.api.resource import Column, Resource
+
+
+def _parent(obj: View, now: float) -> str:
+    parent = at(obj, "spec", "parentRef")
+    if not parent:
+        return NONE
+    resource = parent.get("resource", "")
+    qualified = f"{resource}.{parent['group']}" if parent.get("group") else resource
+    return "/".join(filter(None, (qualified.lower(), parent.get("namespace"), parent.get("name"))))
+
 
 IP_ADDRESS = Resource(
     gvr.IP_ADDRESSES,
     short_names=("ip",),
     name_rule="path-segment",
     has_generation=False,
+    columns=(NAME, Column("ParentRef", _parent), AGE),
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, at, label_selector
+from pilothouse.api.resource import Column, Resource
 
 NETWORK_POLICY = Resource(
     gvr.NETWORK_POLICIES,
     short_names=("netpol",),
+    columns=(NAME, Column("Pod-Selector", lambda obj, now: label_selector(at(obj, "spec", "podSelector") or {})), AGE),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, text
 from pilothouse.api.resource import Resource
 
 RUNTIME_CLASS = Resource(
     gvr.RUNTIME_CLASSES,
     has_generation=False,
     unconditional_update=False,
+    columns=(NAME, text("Handler", "handler"), AGE),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import Resource
+from pilothouse.api.kinds.columns import AGE, NAME, role_of, subject_columns
+from pilothouse.api.resource import Column, Resource
 
 ROLE_BINDING = Resource(
     gvr.ROLE_BINDINGS,
     name_rule="path-segment",
     has_generation=False,
+    columns=(NAME, Column("Role", role_of), AGE, *subject_columns()),
 )

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.resource import STATUS, Resource
+from pilothouse.api.kinds.columns import AGE, NAME, View, at
+from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.resource import STATUS, Column, Resource
+
+
+def _state(obj: View, now: float) -> str:
+    deleting = "deletionTimestamp" in obj["metadata"]
+    states = ["deleted"] if deleting else []
+    if at(obj, "status", "allocation") is None:
+        states += [] if deleting else ["pending"]
+    else:
+        states += ["allocated", "reserved"] if at(obj, "status", "reservedFor") else ["allocated"]
+    return ",".join(states)
+
 
 RESOURCE_CLAIM = Resource(
     gvr.RESOURCE_CLAIMS,
     subresources=(STATUS,),
     has_generation=False,
+    columns=(NAME, Column("State", _state), AGE),
+    prepare_create=clears_status(gvr.RESOURCE_CLAIMS),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, count
 from pilothouse.api.resource import Resource
 
 CSI_NODE = Resource(
     gvr.CSI_NODES,
     has_generation=False,
     unconditional_update=False,
+    columns=(NAME, count("Drivers", "spec", "drivers"), AGE),
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import NAME, UNSET, text
 from pilothouse.api.resource import Resource
 
 CSI_STORAGE_CAPACITY = Resource(
     gvr.CSI_STORAGE_CAPACITIES,
     has_generation=False,
     unconditional_update=False,
+    columns=(NAME, text("StorageClassName", "storageClassName"), text("Capacity", "capacity", empty=UNSET)),
 )

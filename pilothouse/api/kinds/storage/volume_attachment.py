@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, flag, text
+from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Resource
 
 VOLUME_ATTACHMENT = Resource(
@@ -10,4 +12,13 @@ VOLUME_ATTACHMENT = Resource(
     subresources=(STATUS,),
     has_generation=False,
     unconditional_update=False,
+    columns=(
+        NAME,
+        text("Attacher", "spec", "attacher"),
+        text("PV", "spec", "source", "persistentVolumeName"),
+        text("Node", "spec", "nodeName"),
+        flag("Attached", "status", "attached"),
+        AGE,
+    ),
+    prepare_create=clears_status(gvr.VOLUME_ATTACHMENTS),
 )

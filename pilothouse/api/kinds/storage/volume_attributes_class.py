@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.columns import AGE, NAME, text
 from pilothouse.api.resource import Resource
 
 VOLUME_ATTRIBUTES_CLASS = Resource(
     gvr.VOLUME_ATTRIBUTES_CLASSES,
     short_names=("vac",),
     has_generation=False,
+    columns=(NAME, text("DriverName", "driverName"), AGE),
 )
