@@ -1,0 +1,1 @@
+"""Ways to make the kernel forward Services' traffic."""
