@@ -11,7 +11,11 @@ from typing import Protocol
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, key_of, namespace_of
+from pilothouse.api.resource import Resource
+from pilothouse.store.cached import Cached
+from pilothouse.store.cacher import Cacher, Cachers
 
+_MAX_DECODED = 1024
 Handler = Callable[[Object | None, Object | None], None]
 """Takes the old and the new object; the new one is None for a deletion, the old one None for what is new."""
 
@@ -20,13 +24,64 @@ class Objects(Protocol):
     """Reads of the present state."""
 
     async def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
-        """The object as it is now, or None. Never older than a write that was acknowledged before the call."""
+        """The object, or None if it does not exist. What was acknowledged before the call is never reported missing."""
 
     async def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
         """All objects of a kind, or those of a namespace."""
 
     def subscribe(self, gvr: GVR, handler: Handler) -> None:
         """Call `handler` for everything there is and then for every change, in order, until the server ends."""
+
+
+class CachedObjects:
+    """Objects read from the watch caches, which are opened as they are needed.
+
+    An object is decoded once for each state of it that is asked for: the last decoded state is kept by key.
+    """
+
+    def __init__(self, cachers: Cachers, resource_of: Callable[[GVR], Resource]) -> None:
+        self._cachers = cachers
+        self._resource_of = resource_of
+        self._open: dict[GVR, Cacher] = {}
+        self._decoded: dict[str, tuple[Cached, Object]] = {}
+
+    async def prepare(self, kinds: Iterable[GVR]) -> None:
+        """Open the caches of `kinds`; needed before `subscribe`. Raises StoreUnavailable."""
+        for gvr in kinds:
+            await self._cacher(gvr)
+
+    async def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
+        cacher = self._open.get(gvr) or await self._cacher(gvr)
+        cached = cacher.get(namespace, name)
+        if cached is None:
+            await cacher.fresh()
+            cached = cacher.get(namespace, name)
+        return self._decode(cached) if cached is not None else None
+
+    async def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
+        cacher = self._open.get(gvr) or await self._cacher(gvr)
+        await cacher.fresh()
+        return [self._decode(cached) for cached in cacher.list(namespace).items]
+
+    def subscribe(self, gvr: GVR, handler: Handler) -> None:
+        def changed(old: Cached | None, new: Cached | None) -> None:
+            handler(old.object() if old is not None else None, new.object() if new is not None else None)
+
+        self._open[gvr].subscribe(changed)
+
+    def _decode(self, cached: Cached) -> Object:
+        known = self._decoded.get(cached.key)
+        if known is not None and known[0] is cached:
+            return known[1]
+        if len(self._decoded) >= _MAX_DECODED:
+            self._decoded.clear()
+        obj = cached.object()
+        self._decoded[cached.key] = cached, obj
+        return obj
+
+    async def _cacher(self, gvr: GVR) -> Cacher:
+        cacher = self._open[gvr] = await self._cachers.of(self._resource_of(gvr))
+        return cacher
 
 
 class MemoryObjects:
