@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from pilothouse.api.meta import Object
+from pilothouse.api.schema.types import ListOf, MapOf, Struct, Type, struct_of
 from pilothouse.api.status import BadRequest, Invalid, StatusError
 
 _DIRECTIVE = "$patch"
@@ -42,8 +43,53 @@ class PatchSchema(Protocol):
         """The facts of the field `name`, or None if the type has no such field."""
 
 
+class _StructFacts:
+    """The facts of a declared type; each field's are made once."""
+
+    __slots__ = ("_fields", "_struct")
+
+    def __init__(self, struct: Struct) -> None:
+        self._struct = struct
+        self._fields: dict[str, PatchField] = {}
+
+    def patch_field(self, name: str) -> PatchField | None:
+        found = self._fields.get(name)
+        declared = self._struct.fields.get(name)
+        if found is None and declared is not None:
+            item = declared.type.item if isinstance(declared.type, ListOf) else declared.type
+            strategies = [each for each in declared.patch_strategy.split(",") if each != "retainKeys"]
+            strategy = strategies[0] if strategies else ""
+            found = self._fields[name] = PatchField(_facts_of(item), strategy, declared.merge_key)
+        return found
+
+
+class _MapFacts:
+    """The facts of a map: those of its values, whatever the key."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: PatchSchema | None) -> None:
+        self._value = value
+
+    def patch_field(self, name: str) -> PatchField | None:
+        return PatchField(self._value)
+
+
+def _facts_of(found: Type) -> PatchSchema | None:
+    if isinstance(found, MapOf):
+        return _MapFacts(_facts_of(found.value))
+    struct = struct_of(found)
+    return schema_of_struct(struct) if struct is not None else None
+
+
+def schema_of_struct(struct: Struct) -> PatchSchema:
+    """What strategic merge must know of a declared type; made once for each."""
+    facts: PatchSchema = struct.passes.get("patch") or struct.passes.setdefault("patch", _StructFacts(struct))
+    return facts
+
+
 def apply(obj: Mapping[str, Any], patch: Any, schema: PatchSchema) -> Object:
-    """`obj` with the decoded `patch` merged into it by the facts of `schema`.
+    """`obj` with the decoded `patch` merged into it by the facts of `schema` (`schema_of_struct(schema_of(…).struct)`).
 
     Neither argument is changed; the result shares with them what it did not have to rebuild. Raises a StatusError with upstream's
     message and code for a patch that breaks the rules.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pilothouse.api.patch import strategic
 from pilothouse.api.patch.strategic import PatchField
+from pilothouse.api.schema.schema import schema_of
 from pilothouse.api.status import BadRequest, StatusError
 
 
@@ -179,3 +180,34 @@ def test_the_order_asked_for_is_the_order_given(present: list[str], wanted: list
 def test_errors_of_the_format_are_bad_requests() -> None:
     with pytest.raises(BadRequest):
         apply({}, {"$retainKeys": {}})
+
+
+def test_built_in_types() -> None:
+    schema = strategic.schema_of_struct(schema_of("v1", "Pod").struct)
+    pod = {
+        "metadata": {"labels": {"a": "1"}, "finalizers": ["x/a"], "ownerReferences": [{"uid": "1"}]},
+        "spec": {
+            "containers": [{"name": "a", "image": "i", "ports": [{"containerPort": 80}], "args": ["x"]}],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+    }
+    patch = {
+        "metadata": {"labels": {"b": "2"}, "finalizers": ["x/b"], "ownerReferences": [{"uid": "1", "kind": "K"}]},
+        "spec": {
+            "containers": [
+                {"name": "a", "ports": [{"containerPort": 80, "name": "http"}, {"containerPort": 81}], "args": ["y"]}
+            ],
+            "volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}],
+        },
+    }
+    assert strategic.apply(pod, patch, schema) == {
+        "metadata": {
+            "labels": {"a": "1", "b": "2"}, "finalizers": ["x/a", "x/b"], "ownerReferences": [{"uid": "1", "kind": "K"}]
+        },
+        "spec": {
+            "containers": [
+                {"name": "a", "image": "i", "ports": [{"containerPort": 80, "name": "http"}, {"containerPort": 81}], "args": ["y"]}
+            ],
+            "volumes": [{"name": "v", "configMap": {"name": "c"}}],
+        },
+    }  # fmt: skip
