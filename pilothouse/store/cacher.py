@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 
 from pilothouse.api import status
@@ -153,16 +153,7 @@ class Cacher:
         Raises BadRequest for a field that cannot be selected by.
         """
         selection = Selection(self._fields, namespace, labels, fields)
-        if selection.name:
-            return self._page(self._named(selection, after), selection, limit)
-        candidates = self._indexed(selection)
-        if candidates is not None:
-            return self._page(self._after(sorted(candidates, key=_key), after), selection, limit)
-        if selection.namespace:
-            skipped = self._name_after(selection.namespace, after)
-            shelf = self._shelves.get(selection.namespace) if skipped is not None else None
-            return self._page(() if shelf is None else shelf.ordered(skipped or ""), selection, limit)
-        return self._page(self._all(after), selection, limit)
+        return self._page(self._select(selection, after), limit, self.revision, is_counted=selection.is_everything)
 
     async def list_at(
         self,
@@ -185,24 +176,26 @@ class Cacher:
         if not events:
             listing = self.list(namespace, labels=labels, fields=fields, after=after, limit=limit)
             return Listing(listing.items, revision, listing.has_more, listing.remaining)
-        state = {cached.key: cached for cached in self._all("")}
+        selection = Selection(self._fields, namespace, labels, fields)
+        state = {cached.key: cached for cached in self._all(after)}
+        start = self.prefix + after
         for event in reversed(events):
             key = event.cached.key
             if event.old is None:
                 state.pop(key, None)
-            else:
+            elif key > start:
                 state[key] = event.old
-        selection = Selection(self._fields, namespace, labels, fields)
-        past = sorted(state.values(), key=_key)
-        return self._page(self._after(past, after), selection, limit, revision)
+        past = [cached for cached in sorted(state.values(), key=_key) if selection.matches(cached)]
+        return self._page(past, limit, revision, is_counted=selection.is_everything)
 
     async def _list_stored(self, revision: Revision, selection: Selection, after: str, limit: int) -> Listing:
         try:
-            page = await self._store.list(self.prefix, at=revision)
+            page = await self._store.list(self.prefix, after=self.prefix + after, at=revision)
         except Compacted:
             raise _too_old(revision) from None
-        past = [self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries]
-        return self._page(self._after(past, after), selection, limit, revision)
+        past = (self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries)
+        matching = [cached for cached in past if selection.matches(cached)]
+        return self._page(matching, limit, revision, is_counted=selection.is_everything)
 
     # Watches
 
@@ -269,7 +262,7 @@ class Cacher:
 
     def _initial(self, selection: Selection, encoder: Encoder, bookmark: Revision | None) -> Iterator[bytes]:
         """An iterator over what is there now; encoded as it is read, from a snapshot taken at once."""
-        items = self._select(selection)
+        items = list(self._select(selection))
 
         def lines() -> Iterator[bytes]:
             for cached in items:
@@ -396,52 +389,38 @@ class Cacher:
             return after[len(own) :]
         return "" if own > after else None
 
-    def _named(self, selection: Selection, after: str) -> Iterable[Cached]:
-        namespaces = [selection.namespace] if selection.namespace else sorted(self._shelves, key=_with_slash)
-        found = (self.get(namespace, selection.name) for namespace in namespaces)
-        return self._after([cached for cached in found if cached is not None], after)
-
-    def _after(self, items: Sequence[Cached], after: str) -> Sequence[Cached]:
-        if not after:
-            return items
-        key = self.prefix + after
-        return [cached for cached in items if cached.key > key]
-
-    def _select(self, selection: Selection) -> Sequence[Cached]:
-        if selection.name:
-            return [cached for cached in self._named(selection, "") if selection.matches(cached)]
-        candidates = self._indexed(selection)
+    def _select(self, selection: Selection, after: str = "") -> Iterable[Cached]:
+        """What is selected, in key order, from the first `namespace/name` greater than `after`; a list if that costs nothing."""
+        candidates = self._named(selection) if selection.name else self._indexed(selection)
         if candidates is not None:
-            return [cached for cached in sorted(candidates, key=_key) if selection.matches(cached)]
-        if selection.namespace:
-            shelf = self._shelves.get(selection.namespace)
-            items: Iterable[Cached] = () if shelf is None else shelf.ordered()
-        else:
-            items = self._all("")
-        return list(items) if selection.is_everything else [cached for cached in items if selection.matches(cached)]
+            start = self.prefix + after
+            found = [cached for cached in candidates if cached.key > start and selection.matches(cached)]
+            found.sort(key=_key)
+            return found
+        items = self._in_namespace(selection.namespace, after) if selection.namespace else self._all(after)
+        return items if selection.is_everything else filter(selection.matches, items)
 
-    def _page(
-        self, items: Iterable[Cached], selection: Selection, limit: int, revision: Revision | None = None
-    ) -> Listing:
-        """The first `limit` of `items` that match. `items` are in order and, but for the selectors, what is asked for."""
-        revision = self.revision if revision is None else revision
+    def _in_namespace(self, namespace: str, after: str) -> Sequence[Cached]:
+        shelf = self._shelves.get(namespace)
+        name_after = self._name_after(namespace, after)
+        return () if shelf is None or name_after is None else shelf.ordered(name_after)
+
+    def _named(self, selection: Selection) -> Iterable[Cached]:
+        namespaces = (selection.namespace,) if selection.namespace else tuple(self._shelves)
+        found = (self.get(namespace, selection.name) for namespace in namespaces)
+        return (cached for cached in found if cached is not None)
+
+    @staticmethod
+    def _page(items: Iterable[Cached], limit: int, revision: Revision, *, is_counted: bool) -> Listing:
+        """The first `limit` of `items`. What is left is counted, or only found to be there or not."""
         if not limit:
-            matching = (
-                [cached for cached in items if selection.matches(cached)] if not selection.is_everything else items
-            )
-            return Listing(matching if isinstance(matching, list) else [*matching], revision)
-        taken: list[Cached] = []
-        rest = 0
-        for cached in items:
-            if not selection.matches(cached):
-                continue
-            if len(taken) < limit:
-                taken.append(cached)
-                continue
-            rest += 1
-            if not selection.is_everything:
-                return Listing(taken, revision, has_more=True)
-        return Listing(taken, revision, rest > 0, rest if rest else None)
+            return Listing(items if isinstance(items, list) else list(items), revision)
+        rest = iter(items)
+        taken = list(islice(rest, limit))
+        if not is_counted:
+            return Listing(taken, revision, has_more=next(rest, None) is not None)
+        remaining = sum(1 for _ in rest)
+        return Listing(taken, revision, has_more=remaining > 0, remaining=remaining or None)
 
     def _indexed(self, selection: Selection) -> Iterable[Cached] | None:
         """The objects that one exact requirement of the selection leaves, by an index that is made when it is first wanted."""
