@@ -61,9 +61,12 @@ class Client:
         self.transport = transport
         self._headers = {"user-agent": user_agent, "accept": "application/json"}
 
-    async def get(self, gvr: GVR, namespace: str, name: str, *, subresource: str = "") -> Object:
-        """Raises NotFound."""
-        return self._decode(await self._request("GET", gvr.path(namespace, name, subresource)))
+    async def get(
+        self, gvr: GVR, namespace: str, name: str, *, subresource: str = "", metadata_only: bool = False
+    ) -> Object:
+        """Raises NotFound. With `metadata_only` the answer is PartialObjectMetadata."""
+        headers = _METADATA if metadata_only else None
+        return self._decode(await self._request("GET", gvr.path(namespace, name, subresource), headers=headers))
 
     async def list(
         self,
@@ -153,10 +156,20 @@ class Client:
         return self._decode(await self._request("DELETE", gvr.path(namespace, name), body=orjson.dumps(options)))
 
     async def delete_collection(
-        self, gvr: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        gvr: GVR,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation: Propagation | None = None,
     ) -> None:
         """Delete all objects of a namespace that match, each as `delete` would."""
-        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            propagationPolicy=propagation.value if propagation is not None else "",
+        )
         await self._request("DELETE", gvr.path(namespace), query=query)
 
     @asynccontextmanager
@@ -189,9 +202,17 @@ class Client:
                 raise _failure(Reply(reply.status, reply.headers, b"".join([chunk async for chunk in reply.chunks])))
             yield _watch_events(reply.chunks)
 
-    async def raw(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> bytes:
         """Any other path, such as `/version`."""
-        return (await self._request(method, path, query=query, body=body)).body
+        return (await self._request(method, path, query=query, headers=headers, body=body)).body
 
     async def close(self) -> None:
         """Let go of the transport's connections."""
