@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -86,10 +87,8 @@ def _matches(key: str, repository: str) -> bool:
 def _credentials(auth: Mapping[str, str]) -> Credentials:
     username, password = auth.get("username", ""), auth.get("password", "")
     if not username and auth.get("auth"):
-        try:
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
             username, _, password = base64.b64decode(auth["auth"]).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            pass
     return Credentials(
         username=username,
         password=password,

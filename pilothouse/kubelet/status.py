@@ -51,8 +51,16 @@ class Facts:
     """Whether containers may still have processes; a pod does not get a terminal phase before they are gone."""
 
 
-def compute(facts: Facts) -> Object:
-    """The status to report."""
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The status to report, and whether the pod has ended: not yet in `status` while containers of it may run."""
+
+    status: Object
+    has_ended: bool
+
+
+def compute(facts: Facts) -> Computed:
+    """The status that follows from the facts."""
     pod, previous = facts.pod, facts.previous
     containers = ContainerFacts(pod, facts.record, facts.waiting, facts.results, facts.runtime_name)
     main = container_status.main_statuses(containers, previous.get("containerStatuses") or ())
@@ -77,15 +85,7 @@ def compute(facts: Facts) -> Object:
         status["initContainerStatuses"] = init
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
-    return status
-
-
-def is_terminal(facts: Facts) -> bool:
-    """Whether the pod has ended, though containers of it (sidecars) may still have to be stopped."""
-    containers = ContainerFacts(facts.pod, facts.record, facts.waiting, facts.results, facts.runtime_name)
-    main = container_status.main_statuses(containers, facts.previous.get("containerStatuses") or ())
-    init = container_status.init_statuses(containers, facts.previous.get("initContainerStatuses") or ())
-    return _phase_and_reason(facts, main, init)[0] in _TERMINAL
+    return Computed(status, computed_phase in _TERMINAL)
 
 
 def _phase_and_reason(facts: Facts, main: Sequence[Status], init: Sequence[Status]) -> tuple[str, str, str]:
@@ -159,9 +159,7 @@ def _addresses(facts: Facts) -> Object:
         ips = [entry["ip"] for entry in previous.get("podIPs") or ()] or list(facts.host_ips)
     else:
         ips = list(facts.record.ips)
-        if not ips and not facts.record.sandboxes:
-            ips = []
-        elif not ips:
+        if not ips and (facts.record.sandboxes or facts.is_finished):
             # Its sandbox has stopped: the address it had is still what the pod was known by.
             ips = [entry["ip"] for entry in previous.get("podIPs") or ()]
     if ips:
