@@ -76,6 +76,10 @@ def _valid_update(new: View, old: View) -> Sequence[FieldError]:
     return ()
 
 
+def _no_conditions(obj: View) -> Sequence[Object]:
+    return ()
+
+
 def _no_warnings(obj: View) -> Sequence[str]:
     return ()
 
@@ -97,6 +101,8 @@ class Resource:
     scale: ScalePaths | None = None
     columns: tuple[Column, ...] = ()
     """Columns after which the generic Age column is *not* added; empty means Name and Age."""
+    row_conditions: Callable[[View], Sequence[Object]] = _no_conditions
+    """Conditions of a table's row, by which clients tell what is over."""
     selectable: Mapping[str, Callable[[View], str]] = field(default_factory=dict)
     """Field selectors beyond `metadata.name` and `metadata.namespace`."""
     name_rule: str = "dns-subdomain"
@@ -126,7 +132,8 @@ class Resource:
     returns_deleted: bool = False
     """Whether a deletion answers with the object that is gone, rather than with a Status."""
     default_grace_period_s: Callable[[View], int] | None = None
-    """Graceful deletion: the grace period when the client names none. None means objects go at once."""
+    """Graceful deletion: the grace period when the client names none. None means objects go at once; 0 that this one does, whatever
+    the client names."""
     secret: bool = False
     """Whether values are sensitive (encryption at rest, never logged)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pilothouse.api import duration, selector
+from pilothouse.api import duration
 from pilothouse.api.resource import Column
 from pilothouse.api.status import StatusError
 
@@ -105,6 +105,8 @@ def labels(values: Mapping[str, str] | None) -> str:
 
 def label_selector(value: View | None) -> str:
     """A LabelSelector in its short form."""
+    from pilothouse.api import selector
+
     try:
         return str(selector.from_object(value)) or NONE
     except StatusError:

@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
-from pilothouse.api.schema import schema_of
 
 
 def clears_status(gvr: GVR) -> Callable[[Object], None]:
     """A `prepare_create` hook for kinds whose status belongs to the server."""
 
     def clear(draft: Object) -> None:
-        field = schema_of(gvr.api_version, gvr.kind).struct.fields["status"]
-        if field.presence:
-            draft["status"] = schema_of(gvr.api_version, gvr.kind).empty("status")
+        from pilothouse.api.schema import schema_of
+
+        schema = schema_of(gvr.api_version, gvr.kind)
+        if schema.struct.fields["status"].presence:
+            draft["status"] = schema.empty("status")
         else:
             draft.pop("status", None)
 

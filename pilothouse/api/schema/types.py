@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import orjson
 
+DATA = Path(__file__).parent / "data"
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 _SCALARS = {
@@ -196,5 +197,4 @@ class Catalog:
 @cache
 def catalog() -> Catalog:
     """The built-in types; the data file is read once, when somebody first asks."""
-    text = files("pilothouse.api.schema").joinpath("data/structure.json").read_bytes()
-    return Catalog(orjson.loads(text)["definitions"])
+    return Catalog(orjson.loads((DATA / "structure.json").read_bytes())["definitions"])

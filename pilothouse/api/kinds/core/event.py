@@ -34,6 +34,8 @@ def _count(obj: View) -> int:
     return int((series.get("count") if series else obj.get("count")) or 1)
 
 
+_KEYS = ("involvedObject", "regarding")
+"""What the object is called in `v1` and in `events.k8s.io/v1`."""
 _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 
 
@@ -43,9 +45,10 @@ EVENT = Resource(
     short_names=("ev",),
     has_generation=False,
     selectable={
-        **{f"involvedObject.{name}": value_of("involvedObject", name) for name in _INVOLVED},
+        **{f"{key}.{name}": value_of("involvedObject", name) for name in _INVOLVED for key in _KEYS},
         "reason": value_of("reason"),
         "reportingComponent": value_of("reportingComponent"),
+        "reportingController": value_of("reportingComponent"),
         "source": lambda obj: str(at(obj, "source", "component") or obj.get("reportingComponent", "")),
         "type": value_of("type"),
     },

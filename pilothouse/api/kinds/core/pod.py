@@ -120,6 +120,16 @@ def _pod_ip(pod: View) -> str:
     return str(addresses[0].get("ip", "")) if addresses else ""
 
 
+_OVER = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
+
+
+def _row_conditions(pod: View) -> list[Object]:
+    phase = at(pod, "status", "phase")
+    if phase not in _OVER:
+        return []
+    return [{"type": "Completed", "status": "True", "reason": phase, "message": _OVER[phase]}]
+
+
 def _readiness_gates(pod: View) -> str:
     gates = at(pod, "spec", "readinessGates") or ()
     if not gates:
@@ -161,6 +171,7 @@ POD = Resource(
         "status.podIPs": _pod_ip,
         "status.nominatedNodeName": value_of("status", "nominatedNodeName"),
     },
+    row_conditions=_row_conditions,
     columns=(
         NAME,
         Column("Ready", _summary("ready"), description="How many containers are ready, of how many."),
