@@ -1,0 +1,115 @@
+"""The order of admission plugins, and the chain that runs those that are on.
+
+For each kind of write the chain keeps the list of plugins that want it, so a write costs nothing for the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+from pilothouse.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
+from pilothouse.apiserver.admission.limit_ranger import LimitRanger
+from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
+from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
+from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
+from pilothouse.apiserver.admission.priority import Priority
+from pilothouse.apiserver.admission.runtime_class import RuntimeClass
+from pilothouse.apiserver.admission.service_account import ServiceAccount
+from pilothouse.apiserver.admission.storage import StorageObjectInUseProtection
+from pilothouse.apiserver.admission.tolerations import DefaultTolerationSeconds
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.objects import Objects
+from pilothouse.kit.clock import Clock
+
+Step = Callable[[Attributes], Awaitable[None]]
+
+PLUGINS: tuple[type[Plugin], ...] = (
+    NamespaceLifecycle,
+    LimitRanger,
+    ServiceAccount,
+    NodeRestriction,
+    TaintNodesByCondition,
+    Priority,
+    DefaultTolerationSeconds,
+    DefaultStorageClass,
+    StorageObjectInUseProtection,
+    RuntimeClass,
+    DefaultIngressClass,
+)
+"""All plugins there are, in upstream's order."""
+
+DEFAULT_OFF = frozenset({"NodeRestriction"})
+"""Plugins that run only where they are enabled by name; upstream's default as well."""
+
+
+class Chain:
+    """The plugins that are on. `always` are checks that no flag turns off."""
+
+    def __init__(self, plugins: Sequence[Plugin], always: Sequence[Plugin] = ()) -> None:
+        self.plugins = (*plugins, *always)
+        self._mutators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
+        self._validators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
+
+    async def mutate(self, attributes: Attributes) -> None:
+        gvr = attributes.resource.gvr
+        key = gvr.plural, gvr.group, attributes.operation
+        steps = self._mutators.get(key)
+        if steps is None:
+            wanted = (plugin for plugin in self.plugins if plugin.mutates() and _wants(plugin, attributes))
+            steps = self._mutators[key] = tuple(plugin.mutate for plugin in wanted)
+        for step in steps:
+            await step(attributes)
+
+    async def validate(self, attributes: Attributes) -> None:
+        gvr = attributes.resource.gvr
+        key = gvr.plural, gvr.group, attributes.operation
+        steps = self._validators.get(key)
+        if steps is None:
+            wanted = (plugin for plugin in self.plugins if plugin.validates() and _wants(plugin, attributes))
+            steps = self._validators[key] = tuple(plugin.validate for plugin in wanted)
+        for step in steps:
+            await step(attributes)
+
+
+def _wants(plugin: Plugin, attributes: Attributes) -> bool:
+    if attributes.operation not in plugin.operations:
+        return False
+    return plugin.resources is EVERYTHING or attributes.resource.gvr.group_resource in plugin.resources
+
+
+def build(
+    objects: Objects,
+    clock: Clock,
+    rng: random.Random,
+    *,
+    enable: Sequence[str] = (),
+    disable: Sequence[str] = (),
+    always: Sequence[Plugin] = (),
+) -> Chain:
+    """The chain for `--enable-admission-plugins` and `--disable-admission-plugins`. Raises ValueError for an unknown name."""
+    known = {plugin.name for plugin in PLUGINS}
+    for name in (*enable, *disable):
+        if name not in known:
+            raise ValueError(f"unknown admission plugin {name!r}; known: {', '.join(sorted(known))}")
+    if both := set(enable) & set(disable):
+        raise ValueError(f"admission plugins both enabled and disabled: {', '.join(sorted(both))}")
+    made: dict[type[Plugin], Callable[[], Plugin]] = {
+        NamespaceLifecycle: lambda: NamespaceLifecycle(objects),
+        LimitRanger: lambda: LimitRanger(objects),
+        ServiceAccount: lambda: ServiceAccount(objects, clock, rng),
+        NodeRestriction: lambda: NodeRestriction(objects),
+        TaintNodesByCondition: TaintNodesByCondition,
+        Priority: lambda: Priority(objects),
+        DefaultTolerationSeconds: DefaultTolerationSeconds,
+        DefaultStorageClass: lambda: DefaultStorageClass(objects),
+        StorageObjectInUseProtection: StorageObjectInUseProtection,
+        RuntimeClass: lambda: RuntimeClass(objects),
+        DefaultIngressClass: lambda: DefaultIngressClass(objects),
+    }
+    on = (
+        plugin
+        for plugin in PLUGINS
+        if plugin.name in enable or (plugin.name not in DEFAULT_OFF and plugin.name not in disable)
+    )
+    return Chain([made[plugin]() for plugin in on], always)

@@ -1,0 +1,54 @@
+"""RuntimeClass: a pod gets the overhead and the node constraints of the runtime it names.
+
+Source: `plugin/pkg/admission/runtimeclass`.
+"""
+
+from __future__ import annotations
+
+from pilothouse.api import gvr as kinds
+from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.objects import Objects
+
+
+class RuntimeClass(Plugin):
+    name = "RuntimeClass"
+    operations = frozenset({"CREATE"})
+    resources = frozenset({"pods"})
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def mutate(self, attributes: Attributes) -> None:
+        if attributes.subresource or attributes.obj is None:
+            return
+        spec = attributes.obj["spec"]
+        name = spec.get("runtimeClassName")
+        if not name:
+            if spec.get("overhead"):
+                raise forbidden(
+                    attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+                )
+            return
+        found = await self._objects.get(kinds.RUNTIME_CLASSES, "", name)
+        if found is None:
+            raise forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')
+        overhead = (found.get("overhead") or {}).get("podFixed")
+        if spec.get("overhead") and spec["overhead"] != overhead:
+            raise forbidden(attributes, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+        if overhead:
+            spec["overhead"] = dict(overhead)
+        scheduling = found.get("scheduling") or {}
+        if wanted := scheduling.get("nodeSelector"):
+            present = spec.get("nodeSelector") or {}
+            for key, value in wanted.items():
+                if present.get(key, value) != value:
+                    raise forbidden(
+                        attributes,
+                        f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; pod.spec.nodeSelector[{key}] = "
+                        f"{present[key]}",
+                    )
+            spec["nodeSelector"] = {**present, **wanted}
+        if added := scheduling.get("tolerations"):
+            present = spec.get("tolerations") or []
+            spec["tolerations"] = [*present, *(toleration for toleration in added if toleration not in present)]
