@@ -7,6 +7,8 @@ from typing import Any
 
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.client import ConnectionFailed, HttpPool, ResponseTimeout
+from pilothouse.kit.http.tls import unverified_client_context
 from pilothouse.kubelet.runtime import Runtime, RuntimeFailure
 
 _HTTP_TIMEOUT_S = 30.0
@@ -52,8 +54,6 @@ class Hooks:
             )
 
     async def _http_get(self, action: Mapping[str, Any], container: Mapping[str, Any], ip: str, name: str) -> None:
-        import aiohttp
-
         host = action.get("host") or ip
         path = action.get("path") or "/"
         failure = f"HTTP lifecycle hook ({path}) for {name} failed - error: "
@@ -63,20 +63,18 @@ class Hooks:
             port = port_number(action["port"], container)
         except ValueError as error:
             raise HookFailure(f"{failure}{error}") from None
-        headers = {"User-Agent": "kube-lifecycle/1.36", "Accept": "*/*"}
-        headers.update({header["name"]: header["value"] for header in action.get("httpHeaders") or ()})
-        scheme = (action.get("scheme") or "HTTP").lower()
-        authority = f"[{host}]" if ":" in host else host
-        url = f"{scheme}://{authority}:{port}/{path.removeprefix('/')}"
-        timeout = aiohttp.ClientTimeout(total=_HTTP_TIMEOUT_S)
+        headers = {"user-agent": "kube-lifecycle/1.36", "accept": "*/*", "connection": "close"}
+        headers |= {header["name"].lower(): header["value"] for header in action.get("httpHeaders") or ()}
+        is_tls = (action.get("scheme") or "HTTP").upper() == "HTTPS"
+        pool = HttpPool(
+            host, port, ssl_context=unverified_client_context() if is_tls else None, timeout_s=_HTTP_TIMEOUT_S
+        )
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(url, headers=headers, ssl=False) as response,
-            ):
-                await response.content.read(10 * 1024)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await pool.request("GET", f"/{path.removeprefix('/')}", headers=headers)
+        except (ConnectionFailed, ResponseTimeout) as error:
             raise HookFailure(f"{failure}{error}") from None
+        finally:
+            await pool.close()
 
 
 def port_number(port: int | str, container: Mapping[str, Any]) -> int:

@@ -318,7 +318,9 @@ class HttpPool:
             connection.close()
 
     def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        lines = [f"{method} {target} HTTP/1.1", f"host: {self._host_header}"]
+        lines = [f"{method} {target} HTTP/1.1"]
+        if "host" not in headers:
+            lines.append(f"host: {self._host_header}")
         for name, value in headers.items():
             if "\n" in value or "\r" in value:
                 raise ValueError(f"header {name} has a line break")

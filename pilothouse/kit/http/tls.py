@@ -1,4 +1,4 @@
-"""TLS contexts of servers.
+"""TLS contexts of servers, and of clients that ask whether something answers rather than who.
 
 A server asks clients for a certificate and does not need one. Whether a certificate is good is decided by the application,
 which can answer 401; OpenSSL's own check would end the handshake with an alert. Python has no interface for switching the check
@@ -54,3 +54,11 @@ def leave_verification_to_application(context: ssl.SSLContext) -> bool:
     set_callback.restype = None
     set_callback(pointer, _ANY_CERTIFICATE, None)
     return True
+
+
+def unverified_client_context() -> ssl.SSLContext:
+    """For probes and hooks, which like upstream's verify no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
