@@ -65,11 +65,12 @@ def stale_flows(listing: str, frontends: Mapping[Frontend, frozenset[tuple[str, 
 
 
 class Conntrack:
-    """The kernel's table of flows, through the program `conntrack`."""
+    """The kernel's table of flows, through the program `conntrack`, started by `launcher` if it is to run elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, launcher: Sequence[str] = ()) -> None:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         self._program = shutil.which("conntrack", path=path)
+        self._launcher = tuple(launcher)
 
     async def flush(self, family: Family, frontends: Mapping[Frontend, frozenset[tuple[str, int]]]) -> int:
         """Delete the stale flows; how many kinds there were. Does nothing if the program is missing."""
@@ -86,6 +87,7 @@ class Conntrack:
 
     async def _run(self, arguments: Iterable[str]) -> str:
         process = await asyncio.create_subprocess_exec(
+            *self._launcher,
             str(self._program),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,

@@ -80,6 +80,7 @@ class Proxy:
         clock: Clock,
         *,
         nft: Callable[[], Nft] = Libnftables,
+        conntrack: Conntrack | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._informers = informers
@@ -95,7 +96,7 @@ class Proxy:
         self._is_whole = False
         self._nft_in_use = asyncio.Lock()
         self._udp: dict[tuple[Family, str], Mapping[Frontend, frozenset[tuple[str, int]]]] = {}
-        self._conntrack = Conntrack()
+        self._conntrack = conntrack or Conntrack()
         self.health = ProxyHealth(clock, limit_s=2 * options.check_period_s)
         self.metrics = ProxyMetrics()
         self.synced = asyncio.Event()
@@ -183,9 +184,10 @@ class Proxy:
             try:
                 await self._sync()
             except NftError as error:
+                # A change that does not fit what the kernel holds is no reason to wait: everything anew may well do.
+                delay_s = 0.0 if self._is_whole else backoff.next()
                 self._is_whole = False
                 self.metrics.failures += 1
-                delay_s = backoff.next()
                 log.error("nft refused the Services' rules", reason=error, retry_in_s=round(delay_s, 1))
                 self._wake.set()
                 await self._clock.sleep(delay_s)

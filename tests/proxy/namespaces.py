@@ -52,7 +52,10 @@ class Network:
         self._connect(self.outside, "uplink", "192.0.2.9/24", "192.0.2.1")
         ip("-n", self.node, "address", "add", "192.0.2.1/24", "dev", "uplink")
         ip("-n", self.node, "link", "set", "uplink", "up")
-        ip("-n", self.node, "route", "add", "default", "via", "192.0.2.9")
+        ip("-n", self.node, "link", "add", "internet", "type", "bridge")
+        ip("-n", self.node, "address", "add", "198.51.100.1/24", "dev", "internet")
+        ip("-n", self.node, "link", "set", "internet", "up")
+        ip("-n", self.node, "route", "add", "default", "via", "198.51.100.2", "src", "192.0.2.1")
 
         def set_up_kernel() -> None:
             for setting in (

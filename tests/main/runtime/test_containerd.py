@@ -22,13 +22,6 @@ from pilothouse.main.runtime.requirements import find_program, missing_packages
 
 BUSYBOX = Path("/bin/busybox")
 
-real = [
-    pytest.mark.real,
-    pytest.mark.skipif(os.geteuid() != 0, reason="containers need root"),
-    pytest.mark.skipif(bool(missing_packages()), reason=f"packages are missing: {', '.join(missing_packages())}"),
-    pytest.mark.skipif(not BUSYBOX.exists(), reason="the package busybox-static is missing"),
-]
-
 
 def options_in(directory: Path) -> ContainerdOptions:
     return ContainerdOptions.under(directory / "data", directory / "run", directory / "log")
@@ -173,9 +166,11 @@ def traces(node: Node, directory: Path) -> list[str]:
     ]
 
 
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
+@pytest.mark.skipif(bool(missing_packages()), reason=f"packages are missing: {', '.join(missing_packages())}")
+@pytest.mark.skipif(not BUSYBOX.exists(), reason="the package busybox-static is missing")
 class TestRealContainerd:
-    pytestmark = real
-
     async def test_a_pod_outlives_kills_and_clean_leaves_nothing(self, node: Node, tmp_path: Path) -> None:
         names = await node.containerd.images.load(busybox_archive(tmp_path))
         assert names == ("docker.io/library/busybox:test",)

@@ -206,7 +206,7 @@ def test_the_external_policy_local_keeps_the_clients_address(network: Network, p
     assert ask(network.outside, "192.0.2.1", 30080) == ("pod0", "192.0.2.9")
     assert names(network.outside, "192.0.2.1", 30080) == {"pod0"}
     assert names(network.node, "192.0.2.1", 30080) == {"pod0", "pod1"}, "the node itself is not subject to the policy"
-    assert names(network.pods[1], "192.0.2.1", 30080) == {"pod0", "pod1"}
+    assert names(network.pods[0], "192.0.2.1", 30080) == {"pod0", "pod1"}
     proxied.put(local, ELSEWHERE)
     with pytest.raises(TimeoutError):
         ask(network.outside, "192.0.2.1", 30080, timeout_s=0.3)
