@@ -99,15 +99,15 @@ def read_presence(text: str) -> dict[str, dict[str, str]]:
 
 def pack(definition: Json, presence: dict[str, str]) -> Json:
     """The structure of one definition."""
-    required = set(definition.get("required", ()))
     packed: Json = {}
     if "properties" in definition:
         packed["fields"] = {
-            name: pack_field(field, name in required, presence.get(name, ""))
-            for name, field in definition["properties"].items()
+            name: pack_field(field, presence.get(name, "")) for name, field in definition["properties"].items()
         }
     else:
         packed["type"] = plain_type(definition)
+    if definition.get("required"):
+        packed["required"] = definition["required"]
     if definition.get("x-kubernetes-map-type"):
         packed["map"] = definition["x-kubernetes-map-type"]
     if definition.get("x-kubernetes-unions"):
@@ -119,10 +119,8 @@ def pack(definition: Json, presence: dict[str, str]) -> Json:
     return packed
 
 
-def pack_field(field: Json, required: bool, presence: str) -> str | list[Any]:
+def pack_field(field: Json, presence: str) -> str | list[Any]:
     facts = {short: field[long] for long, short in FACTS.items() if long in field}
-    if required:
-        facts["required"] = True
     if presence:
         facts["presence"] = presence
     packed = type_of(field)

@@ -152,19 +152,22 @@ class Catalog:
             packed = self._packed[name]
             struct = self._structs[name] = Struct(
                 name,
-                {key: self._field(value) for key, value in packed.get("fields", {}).items()},
+                {
+                    key: self._field(value, key in packed.get("required", ()))
+                    for key, value in packed.get("fields", {}).items()
+                },
                 packed.get("map", ""),
                 kinds=tuple((group, version, kind) for group, version, kind in packed.get("kinds", ())),
             )
         return struct
 
-    def _field(self, packed: str | list[Any]) -> Field:
+    def _field(self, packed: str | list[Any], required: bool) -> Field:
         if isinstance(packed, str):
-            return Field(self.type(packed), map_type=self._map_type(packed))
+            return Field(self.type(packed), required, map_type=self._map_type(packed))
         text, facts = packed
         return Field(
             self.type(text),
-            required=facts.get("required", False),
+            required,
             presence=facts.get("presence", ""),
             list_type=facts.get("list", ""),
             map_keys=tuple(facts.get("keys", ())),

@@ -118,3 +118,22 @@ CONSTANTS: Final[dict[str, dict[str, Any]]] = {
     },
     "storage.v1.StorageClass": {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"},
 }
+
+PUBLISHED: Final = frozenset(
+    {
+        "core.v1.AzureDiskVolumeSource",
+        "core.v1.ContainerPort",
+        "core.v1.FileKeySelector",
+        "core.v1.GRPCAction",
+        "core.v1.ISCSIPersistentVolumeSource",
+        "core.v1.ISCSIVolumeSource",
+        "core.v1.RBDPersistentVolumeSource",
+        "core.v1.RBDVolumeSource",
+        "core.v1.ReplicationControllerSpec",
+        "core.v1.ScaleIOPersistentVolumeSource",
+        "core.v1.ScaleIOVolumeSource",
+        "core.v1.ServicePort",
+        "resource.v1.DeviceToleration",
+    }
+)
+"""The types whose constants OpenAPI shows: those that upstream declares beside the field."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import cache
-from typing import Any
 
 from pilothouse.api.meta import Object
 from pilothouse.api.schema.defaults import cluster, core, pods, workloads
@@ -111,8 +110,3 @@ def _innermost(found: Type) -> Struct | None:
     while isinstance(found, ListOf | MapOf):
         found = found.item if isinstance(found, ListOf) else found.value
     return struct_of(found)
-
-
-def constant(definition: str, name: str) -> Any:
-    """The constant default of a field, or None: shown by OpenAPI."""
-    return CONSTANTS.get(definition.removeprefix(_PREFIX), {}).get(name)
