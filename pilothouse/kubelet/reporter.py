@@ -31,6 +31,8 @@ class _Report:
     pod: Object
     """The pod with the status that the API showed when it was last seen."""
     wanted: Object
+    refused: Object | None = None
+    """The patch that the API took without effect: sending it again would have none either."""
     busy: bool = False
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,7 +56,8 @@ class StatusReporter:
         else:
             report.pod = _newer(report.pod, pod)
             report.wanted = wanted
-        if not report.busy and changes(report.pod.get("status") or {}, wanted):
+        patch = {} if report.busy else changes(report.pod.get("status") or {}, wanted)
+        if patch and patch != report.refused:
             report.busy = True
             report.settled.clear()
             self._ready.put_nowait(uid)
@@ -119,6 +122,7 @@ class StatusReporter:
                 log.error(
                     "the API keeps another status than was written", pod=f"{namespace}/{name}", fields=list(patch)
                 )
+                report.refused = patch
                 report.busy = False
                 report.settled.set()
                 return

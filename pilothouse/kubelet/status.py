@@ -267,7 +267,7 @@ def changes(shown: Status, wanted: Status) -> Object:
     patch: Object = {}
     shown_conditions = {condition["type"]: condition for condition in shown.get("conditions") or ()}
     conditions = [
-        condition
+        _replacing(shown_conditions.get(condition["type"]), condition)
         for condition in wanted.get("conditions") or ()
         if condition["type"] in OWN_CONDITIONS
         and not _same_condition(shown_conditions.get(condition["type"]), condition)
