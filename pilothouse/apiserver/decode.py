@@ -12,9 +12,11 @@ from pilothouse.api.meta import Object
 from pilothouse.api.schema.duplicates import duplicate_fields
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.errors import unsupported_media_type
-from pilothouse.apiserver.negotiate import ACCEPTED, JSON, YAML
+from pilothouse.apiserver.negotiate import JSON, YAML
 
-_FORMATS = {"": JSON, JSON: JSON, YAML: YAML, "text/yaml": YAML, "application/x-yaml": YAML}
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+READABLE = (JSON, YAML, PROTOBUF)
+_FORMATS = {PROTOBUF: PROTOBUF, "": JSON, JSON: JSON, YAML: YAML, "text/yaml": YAML, "application/x-yaml": YAML}
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -30,9 +32,11 @@ def decode(body: bytes, headers: Mapping[str, str], kind: str) -> tuple[Object, 
     """
     format_ = JSON if headers.get("content-type") == JSON else _FORMATS.get(media_type(headers))
     if format_ is None:
-        raise unsupported_media_type(ACCEPTED)
+        raise unsupported_media_type(READABLE)
     if format_ is YAML:
         return _decode_yaml(body, kind)
+    if format_ is PROTOBUF:
+        return _decode_protobuf(body, kind), []
     try:
         obj = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -74,6 +78,15 @@ def _decode_yaml(body: bytes, kind: str) -> tuple[Object, list[str]]:
     if not isinstance(obj, dict):
         raise _unrecognized(kind, "couldn't get version/kind; the YAML document is not a map", body)
     return obj, duplicates
+
+
+def _decode_protobuf(body: bytes, kind: str) -> Object:
+    from pilothouse.api.codec import protobuf
+
+    try:
+        return protobuf.decode(body)
+    except protobuf.MalformedMessage as error:
+        raise _unrecognized(kind, str(error), body) from None
 
 
 def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:

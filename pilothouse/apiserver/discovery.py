@@ -1,0 +1,253 @@
+"""What the API serves, for clients that ask: groups, versions, resources; one by one and all at once.
+
+Documents are made once and served by ETag. Source: apiserver `pkg/endpoints/discovery`, KEP-3352 (aggregated discovery).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource, Subresource
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.errors import not_acceptable
+from pilothouse.apiserver.negotiate import ACCEPTED, JSON
+from pilothouse.kit.http.message import Response
+
+_FIRST_GROUPS = ("apiregistration.k8s.io", "apps", "events.k8s.io")
+"""Groups that come before the others, which stand in the order of their kinds."""
+_STAGES = {"": 2, "beta": 1, "alpha": 0}
+_parse_version = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
+
+
+class Discovery:
+    """The documents under `/api` and `/apis` for a set of kinds."""
+
+    def __init__(self, resources: Sequence[Resource], *, server_address: str) -> None:
+        served = [(gvr, resource) for resource in resources for gvr in (resource.gvr, *resource.other_versions)]
+        groups: dict[str, dict[str, list[tuple[GVR, Resource]]]] = {}
+        for gvr, resource in served:
+            groups.setdefault(gvr.group, {}).setdefault(gvr.version, []).append((gvr, resource))
+        ordered = {
+            group: {
+                version: sorted(versions[version], key=lambda each: each[0].plural)
+                for version in _by_preference(versions)
+            }
+            for group, versions in groups.items()
+        }
+        self._documents: dict[str, _Document] = {}
+        ordered = {group: ordered[group] for group in sorted(ordered, key=_group_rank)}
+        core = {"": ordered.pop("", {})}
+        self._add(
+            "/api",
+            {
+                "kind": "APIVersions",
+                "versions": list(core[""]),
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+            },
+            core,
+        )
+        self._add(
+            "/apis",
+            {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name, ordered[name]) for name in ordered]},
+            ordered,
+        )
+        for name, versions in ordered.items():
+            self._add(f"/apis/{name}", {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)})
+        for versions in (*core.values(), *ordered.values()):
+            for members in versions.values():
+                api_version = members[0][0].api_version
+                prefix = "/apis" if "/" in api_version else "/api"
+                self._add(f"{prefix}/{api_version}", _resource_list(api_version, members))
+
+    @property
+    def paths(self) -> Sequence[str]:
+        return tuple(self._documents)
+
+    async def serve(self, call: Call) -> Response:
+        """Answer one of `paths`. Raises NotAcceptable."""
+        document = self._documents[call.info.path.rstrip("/")]
+        request = call.request
+        body, etag, content_type = document.choose(request.headers.get("accept", ""))
+        headers = {"content-type": content_type, "vary": "Accept"}
+        if etag:
+            headers["etag"] = etag
+            if request.headers.get("if-none-match") == etag:
+                return Response(304, headers)
+        return Response(200, headers, body)
+
+    def _add(
+        self,
+        path: str,
+        legacy: Object,
+        groups: Mapping[str, Mapping[str, Sequence[tuple[GVR, Resource]]]] | None = None,
+    ) -> None:
+        self._documents[path] = _Document(legacy, groups)
+
+
+class _Document:
+    """One path's document, in each form in which it can be asked for; encoded when first asked for."""
+
+    def __init__(
+        self, legacy: Object, groups: Mapping[str, Mapping[str, Sequence[tuple[GVR, Resource]]]] | None
+    ) -> None:
+        self._legacy = legacy
+        self._groups = groups
+        self._encoded: dict[str, tuple[bytes, str, str]] = {}
+
+    def choose(self, accept: str) -> tuple[bytes, str, str]:
+        """Body, ETag (empty for the forms that have none) and Content-Type of the first acceptable form."""
+        for wish in accept.split(",") if accept else (JSON,):
+            media_type, _, parameters = wish.strip().partition(";")
+            if media_type.strip() not in (JSON, "application/*", "*/*"):
+                continue
+            named = dict(part.strip().partition("=")[::2] for part in parameters.split(";") if part)
+            if named.get("as") != "APIGroupDiscoveryList":
+                return self._form("")
+            version = named.get("v", "")
+            if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version in ("v2", "v2beta1"):
+                return self._form(version)
+        raise not_acceptable(ACCEPTED)
+
+    def _form(self, version: str) -> tuple[bytes, str, str]:
+        form = self._encoded.get(version)
+        if form is None:
+            form = self._encoded[version] = self._encode(version)
+        return form
+
+    def _encode(self, version: str) -> tuple[bytes, str, str]:
+        if not version:
+            return orjson.dumps(self._legacy, option=orjson.OPT_APPEND_NEWLINE), "", JSON
+        assert self._groups is not None
+        body = orjson.dumps(
+            {
+                "kind": "APIGroupDiscoveryList",
+                "apiVersion": f"apidiscovery.k8s.io/{version}",
+                "metadata": {},
+                "items": [_discovered_group(name, versions) for name, versions in self._groups.items()],
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        etag = f'"{hashlib.sha512(body).hexdigest().upper()}"'
+        return body, etag, f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+
+
+def _by_preference(versions: Mapping[str, Any]) -> list[str]:
+    """Stable before beta before alpha; higher numbers first."""
+
+    def rank(version: str) -> tuple[int, int, int]:
+        match = _parse_version(version)
+        if match is None:
+            return (-1, 0, 0)
+        major, stage, minor = match.groups()
+        return (_STAGES[stage or ""], int(major), int(minor or 0))
+
+    return sorted(versions, key=rank, reverse=True)
+
+
+def _group_rank(group: str) -> int:
+    return _FIRST_GROUPS.index(group) if group in _FIRST_GROUPS else len(_FIRST_GROUPS)
+
+
+def _group(name: str, versions: Mapping[str, Any]) -> Object:
+    listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
+    return {"name": name, "versions": listed, "preferredVersion": listed[0]}
+
+
+def _resource_list(api_version: str, members: Sequence[tuple[GVR, Resource]]) -> Object:
+    entries: list[Object] = []
+    for gvr, resource in members:
+        entry: Object = {
+            "name": gvr.plural,
+            "singularName": resource.singular_name,
+            "namespaced": gvr.namespaced,
+            "kind": gvr.kind,
+            "verbs": list(resource.verbs),
+        }
+        if resource.short_names:
+            entry["shortNames"] = list(resource.short_names)
+        if resource.categories:
+            entry["categories"] = list(resource.categories)
+        if resource.is_stored and "create" in resource.verbs:
+            entry["storageVersionHash"] = storage_version_hash(resource.gvr)
+        entries.append(entry)
+        entries += (_subresource_entry(gvr, subresource) for subresource in _sorted(resource.subresources))
+    listed: Object = {"kind": "APIResourceList", "groupVersion": api_version, "resources": entries}
+    if "/" in api_version:
+        # The core group's list has none: clients of its first days did not know the field.
+        listed["apiVersion"] = "v1"
+    return listed
+
+
+def _subresource_entry(gvr: GVR, subresource: Subresource) -> Object:
+    entry: Object = {
+        "name": f"{gvr.plural}/{subresource.name}",
+        "singularName": "",
+        "namespaced": gvr.namespaced,
+        "kind": subresource.kind or gvr.kind,
+        "verbs": list(subresource.verbs),
+    }
+    if subresource.kind and (subresource.group, subresource.version) != (gvr.group, gvr.version):
+        entry["group"] = subresource.group
+        entry["version"] = subresource.version
+    return entry
+
+
+def _discovered_group(name: str, versions: Mapping[str, Sequence[tuple[GVR, Resource]]]) -> Object:
+    return {
+        "metadata": {"name": name} if name else {},
+        "versions": [
+            {
+                "version": version,
+                "resources": [_discovered(gvr, resource) for gvr, resource in members],
+                "freshness": "Current",
+            }
+            for version, members in versions.items()
+        ],
+    }
+
+
+def _discovered(gvr: GVR, resource: Resource) -> Object:
+    entry: Object = {
+        "resource": gvr.plural,
+        "responseKind": {"group": "", "version": "", "kind": gvr.kind},
+        "scope": "Namespaced" if gvr.namespaced else "Cluster",
+        "singularResource": resource.singular_name,
+        "verbs": list(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    if resource.subresources:
+        entry["subresources"] = [
+            {
+                "subresource": subresource.name,
+                "responseKind": _response_kind(gvr, subresource),
+                "verbs": list(subresource.verbs),
+            }
+            for subresource in _sorted(resource.subresources)
+        ]
+    return entry
+
+
+def _response_kind(gvr: GVR, subresource: Subresource) -> Object:
+    if subresource.kind and (subresource.group, subresource.version) != (gvr.group, gvr.version):
+        return {"group": subresource.group, "version": subresource.version, "kind": subresource.kind}
+    return {"group": "", "version": "", "kind": subresource.kind or gvr.kind}
+
+
+def _sorted(subresources: Sequence[Subresource]) -> Sequence[Subresource]:
+    return sorted(subresources, key=lambda subresource: subresource.name)
+
+
+def storage_version_hash(gvr: GVR) -> str:
+    digest = hashlib.sha256(f"{gvr.group}/{gvr.version}/{gvr.kind}".encode()).digest()
+    return b64encode(digest[:8]).decode()

@@ -1,0 +1,67 @@
+"""Whether the server lives and is ready: `/livez`, `/readyz`, `/healthz` and a path for each check.
+
+Source: apiserver `pkg/server/healthz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from pilothouse.apiserver.app import Connector, page_not_found
+from pilothouse.apiserver.call import Call
+from pilothouse.kit.http.message import Response
+
+Check = Callable[[], Awaitable[str]]
+"""Gives the empty text if all is well, else the reason why not."""
+
+_HEADERS = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+
+
+async def ping() -> str:
+    return ""
+
+
+class Health:
+    """One endpoint with its checks, in the order in which they are shown."""
+
+    def __init__(self, name: str, checks: Mapping[str, Check]) -> None:
+        self.name = name
+        self._checks = dict(checks)
+
+    def paths(self) -> dict[str, Connector]:
+        """For `ApiServer`: the endpoint and one path for each check."""
+        return {f"/{self.name}": self.serve, f"/{self.name}/": self.serve_one}
+
+    async def serve(self, call: Call) -> Response:
+        """All checks but those in `exclude`; `verbose` shows them."""
+        excluded = {call.query["exclude"]} if call.query.get("exclude") else set()
+        lines: list[str] = []
+        failed: list[str] = []
+        for name, check in self._checks.items():
+            if name in excluded:
+                excluded.discard(name)
+                lines.append(f"[+]{name} excluded: ok")
+                continue
+            why = await check()
+            if why:
+                failed.append(name)
+                lines.append(f"[-]{name} failed: {why}" if call.user.name else f"[-]{name} failed: reason withheld")
+            else:
+                lines.append(f"[+]{name} ok")
+        lines += (f"warn: some health checks cannot be excluded: no matches for {name}" for name in sorted(excluded))
+        if failed:
+            return Response(500, _HEADERS, ("\n".join([*lines, f"{self.name} check failed"]) + "\n").encode())
+        if "verbose" in call.query:
+            return Response(200, _HEADERS, ("\n".join([*lines, f"{self.name} check passed"]) + "\n").encode())
+        return Response(200, _HEADERS, b"ok")
+
+    async def serve_one(self, call: Call) -> Response:
+        """The check that the path names."""
+        name = call.info.path.removeprefix(f"/{self.name}/")
+        check = self._checks.get(name)
+        if check is None:
+            return page_not_found()
+        why = await check()
+        if why:
+            return Response(500, _HEADERS, f"internal server error: {why}\n".encode())
+        return Response(200, _HEADERS, b"ok")
