@@ -33,8 +33,10 @@ HISTORY_WRITES = 10_000
 """How many writes of the past are kept at most."""
 BATCH_REQUESTS = 512
 BATCH_BYTES = 4 * 1024 * 1024
+GARBAGE_ROWS = 256
+"""How many old rows have to have gathered before a write deletes them along with what it adds; a timer sees to fewer."""
 GARBAGE_PER_WRITE = 1024
-"""How many old rows are deleted along with a write, so that none takes long."""
+"""How many old rows a write deletes at most, so that none takes long."""
 MAILBOX_CHANGES = 4096
 """How many changes wait for a slow reader of `watch` before it has to read them from the log instead."""
 _COMPACT_EVERY_S = 30.0
@@ -129,7 +131,7 @@ class LocalStore:
             return
         waiting = self._take()
         batch = self._ledger.decide([request for request, _ in waiting])
-        garbage = self._garbage[:GARBAGE_PER_WRITE]
+        garbage = self._garbage[:GARBAGE_PER_WRITE] if len(self._garbage) >= GARBAGE_ROWS or not waiting else ()
         if not batch.rows and not garbage:
             self._answer(batch, waiting)
             return

@@ -15,7 +15,7 @@ HISTORY_WRITES = 5_000
 
 
 class MemoryLog:
-    """Values by revision."""
+    """Values by revision: copies, because an encoder's buffer often holds on to far more memory than its text needs."""
 
     is_instant = True
 
@@ -28,7 +28,7 @@ class MemoryLog:
     def write(self, rows: Sequence[Row], garbage: Sequence[Revision], compacted: Revision, done: Done) -> None:
         for row in rows:
             if row.value is not None:
-                self._values[row.revision] = row.value
+                self._values[row.revision] = bytes(memoryview(row.value))
         for revision in garbage:
             self._values.pop(revision, None)
         done(None)

@@ -3,7 +3,8 @@
 The file is a log: a row a write, in the order of revisions, with the value; old rows are deleted as history is compacted. Where each
 key stands is kept in memory (`ledger`), so a write is one append and one fsync for all requests of a batch (WAL,
 `synchronous=FULL`). Rows are added on the event loop, which only fills SQLite's page cache; the commit, which waits for the disk, is
-the writer thread's. Reads go to a second connection in a thread of their own.
+done in a thread. Reads, which the watch cache makes rare, are done by the same thread, some rows at a time. They ask for rows that
+are durable, so it does not matter that the one connection may be in the middle of a transaction.
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import NamedTuple
 
 from pilothouse.kit.clock import Clock
 from pilothouse.store.base import Revision, StoreUnavailable
@@ -35,12 +35,10 @@ _FREE_PAGES = 2048
 _VACUUM_PAGES = 512
 
 
-class _Commit(NamedTuple):
-    """What the writer thread does with the transaction that the event loop has begun."""
+_READ_ROWS = 256
+"""How many rows are read at a time, so that commits need not wait long."""
 
-    garbage: Sequence[Revision]
-    compacted: Revision
-    done: Done
+Job = Callable[[], None]
 
 
 class SqliteLog:
@@ -51,11 +49,8 @@ class SqliteLog:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._connection = file.connection
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._commits: SimpleQueue[_Commit | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._reading: ThreadPoolExecutor | None = None
-        self._reader: sqlite3.Connection | None = None
 
     def load(self) -> tuple[Iterator[Header], Revision]:
         try:
@@ -66,69 +61,88 @@ class SqliteLog:
         return iter(headers), Revision(compacted)
 
     def write(self, rows: Sequence[Row], garbage: Sequence[Revision], compacted: Revision, done: Done) -> None:
-        if self._thread is None:
-            self._loop = asyncio.get_running_loop()
-            self._thread = Thread(target=self._commit_all, name="store-writer", daemon=True)
-            self._thread.start()
+        loop = asyncio.get_running_loop()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(_INSERT, rows)
         except sqlite3.Error as error:
             self._roll_back()
-            assert self._loop is not None
-            self._loop.call_soon(done, self._file.unavailable(error))
+            loop.call_soon(done, self._file.unavailable(error))
             return
-        self._commits.put(_Commit(garbage, compacted, done))
 
-    def _commit_all(self) -> None:
-        """The writer thread."""
-        assert self._loop is not None
-        while (commit := self._commits.get()) is not None:
-            error: StoreUnavailable | None = None
-            try:
-                self._commit(commit)
-            except sqlite3.Error as cause:
-                error = self._file.unavailable(cause)
-                self._roll_back()
-            self._loop.call_soon_threadsafe(commit.done, error)
+        def commit() -> None:
+            loop.call_soon_threadsafe(done, self._commit(garbage, compacted))
 
-    def _commit(self, commit: _Commit) -> None:
+        self._submit(commit)
+
+    def _commit(self, garbage: Sequence[Revision], compacted: Revision) -> StoreUnavailable | None:
+        """Finish the transaction that the event loop has begun. In the thread."""
         execute = self._connection.execute
-        if commit.garbage:
-            execute(_DELETE, (json.dumps(commit.garbage),))
-            execute(_COMPACT, (commit.compacted,))
-            (free,) = execute("PRAGMA freelist_count").fetchone()
-            if free > _FREE_PAGES:
-                execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-        execute("COMMIT")
+        try:
+            if garbage:
+                execute(_DELETE, (json.dumps(garbage),))
+                execute(_COMPACT, (compacted,))
+                (free,) = execute("PRAGMA freelist_count").fetchone()
+                if free > _FREE_PAGES:
+                    execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            return self._file.unavailable(error)
+        return None
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
     async def read(self, revisions: Sequence[Revision]) -> dict[Revision, bytes]:
-        if self._reading is None:
-            self._reading = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, revisions)
+        loop = asyncio.get_running_loop()
+        values: dict[Revision, bytes] = {}
+        for start in range(0, len(revisions), _READ_ROWS):
+            answer: asyncio.Future[dict[Revision, bytes]] = loop.create_future()
+            self._submit(partial(self._read, revisions[start : start + _READ_ROWS], loop, answer))
+            values |= await answer
+        return values
 
-    def _read(self, revisions: Sequence[Revision]) -> dict[Revision, bytes]:
+    def _read(
+        self,
+        revisions: Sequence[Revision],
+        loop: asyncio.AbstractEventLoop,
+        answer: asyncio.Future[dict[Revision, bytes]],
+    ) -> None:
+        """In the thread."""
         try:
-            if self._reader is None:
-                self._reader = self._file.connect()
-            return dict(self._reader.execute(_READ, (json.dumps(revisions),)).fetchall())
+            values = dict(self._connection.execute(_READ, (json.dumps(revisions),)).fetchall())
         except sqlite3.Error as error:
-            raise self._file.unavailable(error) from error
+            loop.call_soon_threadsafe(_fail, answer, self._file.unavailable(error))
+        else:
+            loop.call_soon_threadsafe(_settle, answer, values)
+
+    def _submit(self, job: Job) -> None:
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="store", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
 
     async def close(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._thread is not None:
-            self._commits.put(None)
-            await loop.run_in_executor(None, self._thread.join)
-        if self._reading is not None:
-            self._reading.shutdown()
-        if self._reader is not None:
-            self._reader.close()
+            self._jobs.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._file.close()
+
+
+def _settle(answer: asyncio.Future[dict[Revision, bytes]], values: dict[Revision, bytes]) -> None:
+    if not answer.done():
+        answer.set_result(values)
+
+
+def _fail(answer: asyncio.Future[dict[Revision, bytes]], error: StoreUnavailable) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 class SqliteStore(LocalStore):

@@ -1,7 +1,7 @@
 """The file of a SQLite store: found, locked, opened, checked; and SQLite's errors in words that help.
 
-Beside `store.db` lie SQLite's own `-wal` and `-shm` and the lock file, which names the process that holds the store. All are readable
-by their owner alone, since they hold Secrets.
+Beside `store.db` lie SQLite's own `-wal` and the lock file, which names the process that holds the store. All are readable by their
+owner alone, since they hold Secrets. SQLite's exclusive mode saves every commit the locks that only other processes need.
 """
 
 from __future__ import annotations
@@ -45,12 +45,6 @@ class SqliteFile:
         except BaseException:
             os.close(self._lock)
             raise
-
-    def connect(self) -> sqlite3.Connection:
-        """A further connection, for reading in another thread."""
-        connection = self._connect()
-        connection.execute("PRAGMA query_only = 1")
-        return connection
 
     def close(self) -> None:
         """Let go of the file. Raises nothing: what was acknowledged is safe already."""
@@ -126,6 +120,7 @@ class SqliteFile:
             )
         if not tables:
             execute("PRAGMA auto_vacuum = INCREMENTAL")
+        execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")

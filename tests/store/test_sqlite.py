@@ -257,10 +257,10 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
 
 
 async def _read(path: Path) -> tuple[dict[str, tuple[bytes, Revision]], Revision]:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     store = await SqliteStore.open(path, SystemClock())
     try:
-        with closing(sqlite3.connect(path)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         return await state(store, "/registry/"), await store.revision()
     finally:
         await store.close()
