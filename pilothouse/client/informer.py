@@ -248,6 +248,7 @@ class InformerFactory:
         self._rng = rng or random.Random()
         self._informers: dict[tuple[GVR, str, str, str, bool, Keep], Informer] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[Informer, asyncio.Task[None]] = {}
 
     def of(
         self,
@@ -284,6 +285,10 @@ class InformerFactory:
             informer.add_indexers(indexers)
         return informer
 
+    def found(self, gvr: GVR) -> Informer | None:
+        """The informer for the whole collection with whole objects, if somebody already has one."""
+        return self._informers.get((gvr, "", "", "", False, without_managed_fields))
+
     async def run(self) -> None:
         """Run all informers until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -295,6 +300,14 @@ class InformerFactory:
             finally:
                 self._group = None
 
+    def drop(self, informer: Informer) -> None:
+        """Stop an informer that nobody needs any more; its collection may no longer exist."""
+        for identity, known in list(self._informers.items()):
+            if known is informer:
+                del self._informers[identity]
+        if (task := self._tasks.pop(informer, None)) is not None:
+            task.cancel()
+
     async def synced(self) -> None:
         """Return when every informer asked for so far has its first list."""
         for informer in list(self._informers.values()):
@@ -302,4 +315,5 @@ class InformerFactory:
 
     def _start(self, informer: Informer) -> None:
         if self._group is not None:
-            self._group.create_task(informer.run(), name=f"informer {informer.gvr.group_resource}")
+            task = self._group.create_task(informer.run(), name=f"informer {informer.gvr.group_resource}")
+            self._tasks[informer] = task
