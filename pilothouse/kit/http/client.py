@@ -238,14 +238,16 @@ class HttpPool:
         return Answer(exchange.status, exchange.headers, chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     @asynccontextmanager
-    async def stream(self, method: str, target: str, *, headers: Mapping[str, str]) -> AsyncIterator[StreamedAnswer]:
+    async def stream(
+        self, method: str, target: str, *, headers: Mapping[str, str], body: bytes = b""
+    ) -> AsyncIterator[StreamedAnswer]:
         """Send a request and read the answer in chunks, which may be silent for as long as the server likes.
 
         Leaving before the end closes the connection, which tells the server. Raises ConnectionFailed, ResponseTimeout.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                connection, exchange = await self._exchange(method, target, headers, b"")
+                connection, exchange = await self._exchange(method, target, headers, body)
         except TimeoutError:
             raise ResponseTimeout(f"no answer to {method} {target} within {self._timeout_s:g} s") from None
         try:
