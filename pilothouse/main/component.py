@@ -9,9 +9,13 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pilothouse.main.failure import EXIT_STATUS, Fatal, error_file
 from pilothouse.main.flags import Flag, FlagError, HelpRequested, Values, integer, parse
+
+if TYPE_CHECKING:
+    from pilothouse.main.paths import Paths
 
 DIRECTORY_VARIABLE = "PILOTHOUSE_SUPERVISED"
 """Set by the supervisor to its run directory (and, after a colon, the cluster's `--directory`) in the processes it keeps."""
@@ -82,13 +86,18 @@ async def _watch_supervisor() -> None:
     await watch_supervisor(paths_for(directory), directory)
 
 
-def _run_directory() -> Path | None:
-    supervised = os.environ.get(DIRECTORY_VARIABLE)
-    if supervised is None:
-        return None
+def supervised_paths() -> Paths:
+    """The paths of the cluster that this process belongs to. Raises Fatal for one that was started by hand."""
     from pilothouse.main.paths import paths_for
 
-    return paths_for(Path(supervised) if supervised else None).run
+    supervised = os.environ.get(DIRECTORY_VARIABLE)
+    if supervised is None:
+        raise Fatal("this process is part of a cluster on this machine: run `pilothouse up`, which starts it")
+    return paths_for(Path(supervised) if supervised else None)
+
+
+def _run_directory() -> Path | None:
+    return supervised_paths().run if DIRECTORY_VARIABLE in os.environ else None
 
 
 def _fail(name: str, sentence: str) -> int:
