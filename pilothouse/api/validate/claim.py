@@ -50,11 +50,11 @@ def check_positive_storage(value: str, path: Path, errors: Errors) -> None:
         errors.append(invalid(path, str(value), NOT_WHOLE))
 
 
-def check_claim_spec(spec: Part, path: Path, errors: Errors, *, any_value: bool = False) -> None:
+def check_claim_spec(spec: Part, path: Path, errors: Errors) -> None:
     modes = spec.get("accessModes") or []
     if not modes:
         errors.append(required(path.child("accessModes"), "at least 1 access mode is required"))
-    check_label_selector(spec.get("selector"), path.child("selector"), errors, any_value=any_value)
+    check_label_selector(spec.get("selector"), path.child("selector"), errors)
     check_access_modes(modes, path.child("accessModes"), errors)
     storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     if storage is None:

@@ -11,7 +11,7 @@ _MOST = 20
 
 def difference(old: Any, new: Any) -> str:
     """A line for each value that was removed (`-`) or added (`+`), with its path; long differences end in `…`."""
-    lines = []
+    lines: list[str] = []
     for line in _lines(old, new, ""):
         if len(lines) == _MOST:
             lines.append("…")

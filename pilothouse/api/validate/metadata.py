@@ -178,26 +178,23 @@ def check_manager(manager: str, path: Path, errors: Errors) -> None:
             errors.append(invalid(path, manager, text))
 
 
-def check_label_selector(
-    selector: Mapping[str, Any] | None, path: Path, errors: Errors, *, any_value: bool = False
-) -> None:
-    """A `metav1.LabelSelector`. `any_value` lets values stand that could not be labels, as they did in an older object."""
+def check_label_selector(selector: Mapping[str, Any] | None, path: Path, errors: Errors) -> None:
+    """A `metav1.LabelSelector`; None is none."""
     if not selector:
         return
     if labels := selector.get("matchLabels"):
         check_labels(labels, path.child("matchLabels"), errors)
     for i, expression in enumerate(selector.get("matchExpressions") or ()):
-        _check_requirement(expression, path.child("matchExpressions").index(i), errors, any_value)
+        _check_requirement(expression, path.child("matchExpressions").index(i), errors)
 
 
-def _check_requirement(expression: Part, path: Path, errors: Errors, any_value: bool) -> None:
+def _check_requirement(expression: Part, path: Path, errors: Errors) -> None:
     operator, values = expression.get("operator", ""), expression.get("values") or ()
     check_operator(operator, values, path, errors)
     check_label_name(expression.get("key", ""), path.child("key"), errors)
-    if not any_value:
-        for i, value in enumerate(values):
-            for text in names.label_value(value):
-                errors.append(invalid(path.child("values").index(i), value, text))
+    for i, value in enumerate(values):
+        for text in names.label_value(value):
+            errors.append(invalid(path.child("values").index(i), value, text))
 
 
 def check_operator(operator: str, values: Sequence[str], path: Path, errors: Errors) -> None:

@@ -110,8 +110,7 @@ def check_downward_file(item: Part, path: Path, errors: Errors) -> None:
     check_file_mode(item, "mode", path, errors)
 
 
-def check_projected(source: Part, path: Path, errors: Errors, *, any_token_path: bool = False) -> None:
-    """`any_token_path` lets a path of a token stand that is not local, as it did in an older object."""
+def check_projected(source: Part, path: Path, errors: Errors) -> None:
     check_file_mode(source, "defaultMode", path, errors)
     taken: set[str] = set()
     for i, projected in enumerate(source.get("sources") or ()):
@@ -124,7 +123,7 @@ def check_projected(source: Part, path: Path, errors: Errors, *, any_token_path:
                 check_downward_file(item, here.child("downwardAPI"), errors)
                 _take(item.get("path", ""), item.get("path", ""), taken, path, errors)
         if (part := projected.get("serviceAccountToken")) is not None:
-            _check_token(part, here.child("serviceAccountToken"), path, errors, any_token_path)
+            _check_token(part, here.child("serviceAccountToken"), path, errors)
         if (part := projected.get("clusterTrustBundle")) is not None:
             _check_trust_bundle(part, here.child("clusterTrustBundle"), path, taken, errors)
         if (part := projected.get("podCertificate")) is not None:
@@ -148,7 +147,7 @@ def _check_keys(part: Part, path: Path, volume: Path, taken: set[str], errors: E
         _take(item.get("path", ""), part.get("name", ""), taken, volume, errors)
 
 
-def _check_token(part: Part, path: Path, volume: Path, errors: Errors, any_path: bool) -> None:
+def _check_token(part: Part, path: Path, volume: Path, errors: Errors) -> None:
     expiration = part.get("expirationSeconds", 0)
     if expiration < 600:
         text = "may not specify a duration less than 10 minutes"
@@ -156,7 +155,7 @@ def _check_token(part: Part, path: Path, volume: Path, errors: Errors, any_path:
     if expiration > 2**32:
         text = "may not specify a duration larger than 2^32 seconds"
         errors.append(invalid(path.child("expirationSeconds"), expiration, text))
-    if check_present(part, "path", volume, errors) and not any_path:
+    if check_present(part, "path", volume, errors):
         check_unreserved_path(part["path"], volume.child("path"), errors)
 
 

@@ -108,9 +108,8 @@ def check_requirements(
     errors: Errors,
     *,
     check_name: NameCheck = check_container_resource_name,
-    any_page_count: bool = False,
 ) -> None:
-    """`claims` are the names of the pod's resource claims. `any_page_count` lets older objects keep parts of huge pages."""
+    """`claims` are the names of the pod's resource claims."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     plain = check_name is check_container_resource_name
     for part, field in ((limits, "limits"), (requests, "requests")):
@@ -120,7 +119,7 @@ def check_requirements(
             here = path.child(field).key(name)
             check_name(name, here, errors)
             check_amount(name, value, here, errors)
-            if name.startswith(HUGE_PAGES) and not any_page_count and not _is_divisible(name, value):
+            if name.startswith(HUGE_PAGES) and not _is_divisible(name, value):
                 text = f"{value} is not positive integer multiple of {name}"
                 errors.append(invalid(here, str(value), text))
     for name, value in requests.items():

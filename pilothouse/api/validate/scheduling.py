@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from pilothouse.api import names
 from pilothouse.api.path import Path, duplicate, field_forbidden, invalid, not_supported, required
@@ -22,33 +21,31 @@ _IN_BOTH = "exists in both matchLabelKeys and labelSelector"
 _WEIGHT = "must be in the range 1-100"
 
 
-def check_affinity(affinity: Part, path: Path, errors: Errors, *, kept: Part | None = None) -> None:
-    """`kept` is the affinity that stood there before: label values that were wrong in it stay allowed."""
+def check_affinity(affinity: Part, path: Path, errors: Errors) -> None:
     if node := affinity.get("nodeAffinity"):
-        _check_node_affinity(node, path.child("nodeAffinity"), errors, _has_bad_node_values(kept))
-    any_value = _has_bad_pod_values(kept)
+        _check_node_affinity(node, path.child("nodeAffinity"), errors)
     for field in ("podAffinity", "podAntiAffinity"):
         if terms := affinity.get(field):
-            _check_pod_affinity(terms, path.child(field), errors, any_value)
+            _check_pod_affinity(terms, path.child(field), errors)
 
 
-def _check_node_affinity(affinity: Part, path: Path, errors: Errors, any_value: bool) -> None:
+def _check_node_affinity(affinity: Part, path: Path, errors: Errors) -> None:
     if (selector := affinity.get(_REQUIRED)) is not None:
-        check_node_selector(selector, path.child(_REQUIRED), errors, any_value=any_value)
+        check_node_selector(selector, path.child(_REQUIRED), errors)
     for i, term in enumerate(affinity.get(_PREFERRED) or ()):
         here = path.child(_PREFERRED).index(i)
         _check_weight(term, here, errors)
         _check_node_term(term.get("preference") or {}, here.child("preference"), errors, True)
 
 
-def check_node_selector(selector: Part, path: Path, errors: Errors, *, any_value: bool = False) -> None:
+def check_node_selector(selector: Part, path: Path, errors: Errors) -> None:
     here = path.child("nodeSelectorTerms")
     terms = selector.get("nodeSelectorTerms")
     if not terms:
         errors.append(required(here, "must have at least one node selector term"))
         return
     for i, term in enumerate(terms):
-        _check_node_term(term, here.index(i), errors, any_value)
+        _check_node_term(term, here.index(i), errors, False)
 
 
 def _check_node_term(term: Part, path: Path, errors: Errors, any_value: bool) -> None:
@@ -100,19 +97,19 @@ def _check_weight(term: Part, path: Path, errors: Errors) -> None:
         errors.append(invalid(path.child("weight"), weight, _WEIGHT))
 
 
-def _check_pod_affinity(affinity: Part, path: Path, errors: Errors, any_value: bool) -> None:
+def _check_pod_affinity(affinity: Part, path: Path, errors: Errors) -> None:
     for i, term in enumerate(affinity.get(_REQUIRED) or ()):
-        _check_pod_term(term, path.child(_REQUIRED).index(i), errors, any_value)
+        _check_pod_term(term, path.child(_REQUIRED).index(i), errors)
     for i, weighted in enumerate(affinity.get(_PREFERRED) or ()):
         here = path.child(_PREFERRED).index(i)
         _check_weight(weighted, here, errors)
-        _check_pod_term(weighted.get("podAffinityTerm") or {}, here.child("podAffinityTerm"), errors, any_value)
+        _check_pod_term(weighted.get("podAffinityTerm") or {}, here.child("podAffinityTerm"), errors)
 
 
-def _check_pod_term(term: Part, path: Path, errors: Errors, any_value: bool) -> None:
+def _check_pod_term(term: Part, path: Path, errors: Errors) -> None:
     selector = term.get("labelSelector")
-    check_label_selector(selector, path.child("labelSelector"), errors, any_value=any_value)
-    check_label_selector(term.get("namespaceSelector"), path.child("namespaceSelector"), errors, any_value=any_value)
+    check_label_selector(selector, path.child("labelSelector"), errors)
+    check_label_selector(term.get("namespaceSelector"), path.child("namespaceSelector"), errors)
     for name in term.get("namespaces") or ():
         check_name(names.dns_label, name, path.child("namespace"), errors)
     _check_label_keys(term, selector, path, errors)
@@ -144,34 +141,6 @@ def _check_label_keys(term: Part, selector: Part | None, path: Path, errors: Err
         if key in mismatched:
             text = "exists in both matchLabelKeys and mismatchLabelKeys"
             errors.append(invalid(path.child("matchLabelKeys").index(i), key, text))
-
-
-def _has_bad_node_values(affinity: Part | None) -> bool:
-    node = (affinity or {}).get("nodeAffinity") or {}
-    return any(
-        names.label_value(value)
-        for term in (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or ()
-        for expression in term.get("matchExpressions") or ()
-        for value in expression.get("values") or ()
-    )
-
-
-def _has_bad_pod_values(affinity: Part | None) -> bool:
-    terms: list[Part] = []
-    for field in ("podAffinity", "podAntiAffinity"):
-        part = (affinity or {}).get(field) or {}
-        terms.extend(part.get(_REQUIRED) or ())
-        terms.extend(weighted.get("podAffinityTerm") or {} for weighted in part.get(_PREFERRED) or ())
-    return any(has_bad_values(term.get("labelSelector")) for term in terms)
-
-
-def has_bad_values(selector: Mapping[str, Any] | None) -> bool:
-    """Whether a label selector has values that could not be labels: older objects may, and keep them."""
-    return any(
-        names.label_value(value)
-        for expression in (selector or {}).get("matchExpressions") or ()
-        for value in expression.get("values") or ()
-    )
 
 
 def check_tolerations(tolerations: Sequence[Part], path: Path, errors: Errors) -> None:
@@ -219,9 +188,7 @@ def check_taints(taints: Sequence[Part], path: Path, errors: Errors) -> None:
         seen.add(identity)
 
 
-def check_topology_spread(constraints: Sequence[Part], path: Path, errors: Errors, kept: Sequence[Part] = ()) -> None:
-    """`kept` stood there before: selectors that were wrong in them stay allowed."""
-    any_selector = any(_faulty(check_label_selector, each.get("labelSelector")) for each in kept)
+def check_topology_spread(constraints: Sequence[Part], path: Path, errors: Errors) -> None:
     for i, constraint in enumerate(constraints):
         here = path.index(i)
         check_positive(constraint, "maxSkew", here, errors)
@@ -244,14 +211,7 @@ def check_topology_spread(constraints: Sequence[Part], path: Path, errors: Error
                 check_choice(constraint[field], _NODE_POLICIES, here.child(field), errors)
         selector = constraint.get("labelSelector")
         _check_label_keys(constraint, selector, here, errors)
-        if not any_selector:
-            check_label_selector(selector, here.child("labelSelector"), errors)
-
-
-def _faulty(check: Callable[[Part | None, Path, Errors], None], part: Part | None) -> bool:
-    found: Errors = []
-    check(part, Path(), found)
-    return bool(found)
+        check_label_selector(selector, here.child("labelSelector"), errors)
 
 
 def check_scheduling_gates(gates: Sequence[Part], path: Path, errors: Errors) -> None:

@@ -42,14 +42,13 @@ def check_container_security(context: Part, host_users: bool, path: Path, errors
     _check_profiles(context, path, errors)
 
 
-def check_pod_security(context: Part, spec: Part, path: Path, errors: Errors, *, any_sysctl: bool = False) -> None:
-    """`any_sysctl` lets an older pod keep sysctls that do not go with host namespaces."""
+def check_pod_security(context: Part, spec: Part, path: Path, errors: Errors) -> None:
     _check_ids(context, ("fsGroup", "runAsUser", "runAsGroup"), path, errors)
     for i, group in enumerate(context.get("supplementalGroups") or ()):
         for text in names.user_or_group_id(group):
             errors.append(invalid(path.child("supplementalGroups").index(i), group, text))
     if sysctls := context.get("sysctls"):
-        _check_sysctls(sysctls, spec, path.child("sysctls"), errors, any_sysctl)
+        _check_sysctls(sysctls, spec, path.child("sysctls"), errors)
     for field, allowed in (
         ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
         ("supplementalGroupsPolicy", ("Merge", "Strict")),
@@ -68,7 +67,7 @@ def _check_ids(context: Part, fields: tuple[str, ...], path: Path, errors: Error
                 errors.append(invalid(path.child(field), value, text))
 
 
-def _check_sysctls(sysctls: list[Part], spec: Part, path: Path, errors: Errors, any_sysctl: bool) -> None:
+def _check_sysctls(sysctls: list[Part], spec: Part, path: Path, errors: Errors) -> None:
     seen: set[str] = set()
     for i, sysctl in enumerate(sysctls):
         name = sysctl.get("name", "")
@@ -79,12 +78,12 @@ def _check_sysctls(sysctls: list[Part], spec: Part, path: Path, errors: Errors, 
             errors.append(invalid(here, name, f"must have at most 253 characters and match regex ^{_SYSCTL}$"))
         elif name in seen:
             errors.append(duplicate(here, name))
-        if not any_sysctl and (text := host_sysctl_fault(name, spec)):
+        if text := _host_sysctl_fault(name, spec):
             errors.append(invalid(here, name, text))
         seen.add(name)
 
 
-def host_sysctl_fault(name: str, spec: Part) -> str:
+def _host_sysctl_fault(name: str, spec: Part) -> str:
     """Why a pod that shares a namespace with its node may not set a sysctl of that namespace; empty if it may."""
     dotted = name.replace("/", ".")
     if spec.get("hostNetwork") and dotted.startswith("net."):

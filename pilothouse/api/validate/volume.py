@@ -38,7 +38,7 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def check_volumes(
-    volumes: Sequence[Part], pod_name: str, path: Path, errors: Errors, *, is_pod: bool, any_token_path: bool = False
+    volumes: Sequence[Part], pod_name: str, path: Path, errors: Errors, *, is_pod: bool
 ) -> dict[str, Part]:
     """Checks the volumes and returns those without fault by name, for mounts to refer to."""
     valid: dict[str, Part] = {}
@@ -46,7 +46,7 @@ def check_volumes(
     for i, volume in enumerate(volumes):
         here = path.index(i)
         count = len(errors)
-        _check_source(volume, pod_name, here, errors, is_pod, any_token_path)
+        _check_source(volume, pod_name, here, errors, is_pod)
         name = volume.get("name", "")
         if not name:
             errors.append(required(here.child("name")))
@@ -63,7 +63,7 @@ def check_volumes(
     return valid
 
 
-def _check_source(volume: Part, pod_name: str, path: Path, errors: Errors, is_pod: bool, any_token_path: bool) -> None:
+def _check_source(volume: Part, pod_name: str, path: Path, errors: Errors, is_pod: bool) -> None:
     fields = [field for field in volume if field in _SOURCES]
     if not fields:
         errors.append(required(path, "must specify a volume type"))
@@ -73,9 +73,6 @@ def _check_source(volume: Part, pod_name: str, path: Path, errors: Errors, is_po
         errors.extend(field_forbidden(path.child(field), _MORE_THAN_ONE) for field in fields[1:])
     field = fields[0]
     source, here = volume[field], path.child(field)
-    if field == "projected":
-        projection.check_projected(source, here, errors, any_token_path=any_token_path)
-        return
     _SOURCES[field](source, here, errors)
     if field in ("iscsi", "ephemeral", "image"):
         _check_named_source(field, source, volume.get("name", ""), pod_name, path, errors, is_pod)
