@@ -1,0 +1,1 @@
+"""What the API server passes on: logs and streams of pods from their kubelets, and HTTP to pods, services and nodes."""

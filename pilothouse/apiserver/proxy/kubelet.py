@@ -1,0 +1,72 @@
+"""Where a node's kubelet is and how to speak to it. Source: `pkg/kubelet/client/kubelet_client.go`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api import status
+from pilothouse.apiserver.objects import Objects
+from pilothouse.apiserver.proxy.backend import Target
+
+DEFAULT_PORT = 10250
+ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")
+
+
+@dataclass(frozen=True)
+class KubeletTls:
+    """How the API server proves itself to kubelets, and by which authority it knows them. Files are read at the first use."""
+
+    authority: Path | None
+    """None trusts any kubelet, as upstream does without `--kubelet-certificate-authority`."""
+    certificate: Path
+    key: Path
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        if self.authority is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+class Kubelets:
+    """Finds the kubelets of nodes."""
+
+    def __init__(self, objects: Objects, context: Callable[[], ssl.SSLContext | None]) -> None:
+        self._objects = objects
+        self._context = context
+
+    async def target(self, node_name: str, path: str, query: str = "") -> Target:
+        """Where a request for the kubelet of a node goes. Raises NotFound, ServiceUnavailable."""
+        host, port = await self.address(node_name)
+        return Target(host, port, path, query, self._context())
+
+    async def address(self, node_name: str) -> tuple[str, int]:
+        """The host and port of a node's kubelet. Raises NotFound, InternalError for a node without an address."""
+        node = await self._objects.get(kinds.NODES, "", node_name)
+        if node is None:
+            raise status.not_found("nodes", "", node_name)
+        return address_of(node)
+
+
+def address_of(node: Mapping[str, Any]) -> tuple[str, int]:
+    """The host and port of the kubelet as a Node's status tells them. Raises InternalError."""
+    node_status = node.get("status") or {}
+    addresses = node_status.get("addresses") or ()
+    port = ((node_status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or DEFAULT_PORT
+    for wanted in ADDRESS_TYPES:
+        for address in addresses:
+            if address.get("type") == wanted and address.get("address"):
+                return address["address"], port
+    listed = ", ".join(str(address.get("type")) for address in addresses)
+    raise status.InternalError(f"no preferred addresses found; known addresses: [{listed}]")

@@ -1,0 +1,293 @@
+import asyncio
+import random
+
+import pytest
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api.status import BadRequest, Invalid, NotFound, ServiceUnavailable, StatusError
+from pilothouse.api.user import User
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.objects import MemoryObjects
+from pilothouse.apiserver.proxy import forward
+from pilothouse.apiserver.proxy.kubelet import Kubelets, address_of
+from pilothouse.apiserver.proxy.pods import PodStreams, container_name
+from pilothouse.apiserver.proxy.rewrite import rewrite_html, rewrite_url
+from pilothouse.apiserver.route import parse_query, request_info
+from pilothouse.kit.http.message import LOCAL_PEER, Request
+
+
+class Backend:
+    """A server that records what it is sent and answers with what it is told to."""
+
+    def __init__(self):
+        self.heads = []
+        self.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        self.echo = False
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            self.heads.append(head)
+            writer.write(self.answer)
+            while self.echo and (data := await reader.read(100)):
+                writer.write(data.upper())
+        finally:
+            writer.close()
+
+    @property
+    def line(self):
+        return self.heads[-1].split("\r\n")[0]
+
+
+@pytest.fixture
+async def backend():
+    async with Backend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def objects(backend):
+    node_status = {
+        "addresses": [{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": backend.port}},
+    }
+    pod = {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c"}]}}
+    return MemoryObjects([(kinds.NODES, {"metadata": {"name": "n"}, "status": node_status}), (kinds.PODS, pod)])
+
+
+@pytest.fixture
+def kubelets(objects):
+    return Kubelets(objects, lambda: None)
+
+
+@pytest.fixture
+def streams(objects, kubelets):
+    return PodStreams(objects, kubelets)
+
+
+@pytest.fixture
+def forwarder(objects, kubelets, monkeypatch):
+    monkeypatch.setattr(forward, "_check_address", lambda text: None)
+    return forward.Forwarder(objects, kubelets, random.Random(1))
+
+
+def call(path, *, method="GET", headers=None, body=b""):
+    path, _, query = path.partition("?")
+    request = Request(method, path, query, headers or {}, body, LOCAL_PEER, raw_path=path)
+    return Call(request, request_info(method, path, parse_query(query)), parse_query(query), User("alice"))
+
+
+async def text(response):
+    return response.body if isinstance(response.body, bytes) else b"".join([chunk async for chunk in response.body])
+
+
+LOG = "/api/v1/namespaces/ns/pods/p/log"
+
+
+class TestLog:
+    async def test_options_reach_the_kubelet(self, streams, backend):
+        backend.answer = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+        )
+        response = await streams.log(call(f"{LOG}?follow=true&tailLines=5&timestamps=1&previous=false&container=c"))
+        assert await text(response) == b"hi"
+        assert backend.line == "GET /containerLogs/ns/p/c?follow=true&timestamps=true&tailLines=5 HTTP/1.1"
+
+    async def test_a_body_that_nobody_reads_is_let_go(self, streams, backend):
+        backend.answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n"
+        response = await streams.log(call(f"{LOG}?follow=true"))
+        await response.body.aclose()
+
+    async def test_the_kubelets_refusal(self, streams, backend):
+        backend.answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 7\r\n\r\nwaiting"
+        with pytest.raises(BadRequest, match="waiting"):
+            await streams.log(call(LOG))
+        backend.answer = b"HTTP/1.1 500 Error\r\ncontent-length: 4\r\n\r\noops"
+        with pytest.raises(StatusError, match="Internal error occurred: oops"):
+            await streams.log(call(LOG))
+
+    async def test_a_kubelet_that_is_away(self, streams, objects, backend):
+        await backend.__aexit__()
+        with pytest.raises(ServiceUnavailable, match="error trying to reach service"):
+            await streams.log(call(LOG))
+
+    async def test_a_pod_without_node_has_an_empty_log(self, streams, objects):
+        objects.put(kinds.PODS, {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"containers": [{"name": "c"}]}})
+        assert await text(await streams.log(call(LOG))) == b""
+
+    @pytest.mark.parametrize(
+        ("query", "message"),
+        [
+            ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+            ("limitBytes=0", "limitBytes: Invalid value: 0: must be greater than 0"),
+            ("sinceSeconds=0", "sinceSeconds: Invalid value: 0: must be greater than 0"),
+            ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", "at most one of `sinceTime` or `sinceSeconds`"),
+        ],
+    )
+    async def test_bad_options(self, streams, query, message):
+        with pytest.raises(Invalid) as caught:
+            await streams.log(call(f"{LOG}?{query}"))
+        assert message in caught.value.message
+        with pytest.raises(NotFound):
+            await streams.log(call("/api/v1/namespaces/ns/pods/x/log"))
+
+    def test_container_names(self):
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}
+        with pytest.raises(BadRequest) as caught:
+            container_name(pod, "")
+        assert caught.value.message == "a container name must be specified for pod p, choose one of: [a b]"
+        pod["spec"]["initContainers"] = [{"name": "i"}]
+        with pytest.raises(BadRequest, match=r"choose one of: \[a b\] or one of the init containers: \[i\]"):
+            container_name(pod, "")
+        with pytest.raises(BadRequest, match="container x is not valid for pod p"):
+            container_name(pod, "x")
+        assert container_name(pod, "i") == "i"
+
+
+UPGRADE = {"connection": "Upgrade", "upgrade": "SPDY/3.1", "x-stream-protocol-version": "v4.channel.k8s.io"}
+
+
+class TestStreams:
+    async def test_exec_becomes_a_tunnel(self, streams, backend):
+        backend.answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: SPDY/3.1\r\nConnection: Upgrade\r\n\r\nhello"
+        backend.echo = True
+        path = "/api/v1/namespaces/ns/pods/p/exec?command=sh&command=-c&command=a%20b&stdin=true&tty=true&stderr=false"
+        headers = {**UPGRADE, "authorization": "Bearer secret", "impersonate-user": "x"}
+        response = await streams.execute(call(path, method="POST", headers=headers))
+        assert (response.status, response.headers["upgrade"]) == (101, "SPDY/3.1")
+        query = "input=1&output=1&tty=1&command=sh&command=-c&command=a+b"
+        assert backend.line == f"POST /exec/ns/p/c?{query} HTTP/1.1"
+        assert "x-stream-protocol-version: v4.channel.k8s.io" in backend.heads[-1]
+        assert "secret" not in backend.heads[-1]
+        assert "impersonate" not in backend.heads[-1]
+        received = []
+
+        async def client(reader, writer):
+            writer.write(b"abc")
+            while len(b"".join(received)) < 8:
+                received.append(await reader.read(100))
+            writer.close()
+
+        server = await asyncio.start_server(response.takeover, "127.0.0.1", 0)
+        async with server:
+            await client(*await asyncio.open_connection(*server.sockets[0].getsockname()[:2]))
+        assert b"".join(received) == b"helloABC"
+
+    async def test_a_refused_upgrade(self, streams, backend):
+        backend.answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nno!"
+        response = await streams.attach(call("/api/v1/namespaces/ns/pods/p/attach?stdin=1", headers=UPGRADE))
+        assert (response.status, response.body, response.takeover) == (400, b"no!", None)
+
+    async def test_a_browsers_token_stays_here(self, streams, backend):
+        token = "base64url.bearer.authorization.k8s.io.abc"
+        headers = {**UPGRADE, "upgrade": "websocket", "sec-websocket-protocol": f"{token}, v5.channel.k8s.io"}
+        backend.answer = b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n"
+        await streams.port_forward(call("/api/v1/namespaces/ns/pods/p/portforward?ports=80&ports=81", headers=headers))
+        assert backend.line == "GET /portForward/ns/p?port=80&port=81 HTTP/1.1"
+        assert "sec-websocket-protocol: v5.channel.k8s.io\r\n" in backend.heads[-1]
+
+    async def test_a_pod_without_node(self, streams, objects):
+        objects.put(kinds.PODS, {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"containers": [{"name": "c"}]}})
+        with pytest.raises(BadRequest, match="pod p does not have a host assigned"):
+            await streams.execute(call("/api/v1/namespaces/ns/pods/p/exec", headers=UPGRADE))
+
+    def test_addresses(self):
+        with pytest.raises(StatusError, match="no preferred addresses found"):
+            address_of({"status": {"addresses": [{"type": "ExternalDNS", "address": "x"}]}})
+        assert address_of({"status": {"addresses": [{"type": "Hostname", "address": "x"}]}}) == ("x", 10250)
+
+
+class TestForward:
+    PROXY = "/api/v1/namespaces/proxy-ns/{}/{}/proxy"
+
+    def pod(self, objects, port):
+        spec = {"containers": [{"name": "c", "ports": [{"containerPort": port}]}]}
+        metadata = {"namespace": "proxy-ns", "name": "p"}
+        objects.put(kinds.PODS, {"metadata": metadata, "spec": spec, "status": {"podIP": "127.0.0.1"}})
+
+    async def test_a_pod(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        backend.answer = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\nx-a: b\r\nconnection: close\r\n\r\nok"
+        path = self.PROXY.format("pods", "p") + "/a%20b/proxy/c?x=1&x=2"
+        headers = {"authorization": "Bearer secret", "x-own": "1", "host": "api"}
+        response = await forwarder.pod(call(path, method="PUT", headers=headers, body=b"data"))
+        assert (response.status, response.headers, await text(response)) == (
+            201,
+            {"x-a": "b"},
+            b"ok",
+        )
+        assert backend.line == "PUT /a%20b/proxy/c?x=1&x=2 HTTP/1.1"
+        assert "x-own: 1" in backend.heads[-1]
+        assert "secret" not in backend.heads[-1]
+
+    async def test_the_bare_path_leads_to_the_slash(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        path = self.PROXY.format("pods", f"http:p:{backend.port}")
+        response = await forwarder.pod(call(f"{path}?a=b"))
+        assert (response.status, response.headers["location"]) == (301, f"{path}/?a=b")
+        await forwarder.pod(call(f"{path}/"))
+        assert backend.line == "GET / HTTP/1.1"
+
+    async def test_pages_and_redirects_lead_back(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        page = b'<a href="/rewriteme">test</a>'
+        backend.answer = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nlocation: /there\r\ncontent-length: %d\r\n\r\n%b"
+        ) % (len(page), page)
+        prefix = self.PROXY.format("pods", "p")
+        response = await forwarder.pod(call(f"{prefix}/"))
+        assert response.body == f'<a href="{prefix}/rewriteme">test</a>'.encode()
+        assert response.headers["location"] == f"{prefix}/there"
+
+    async def test_a_service(self, forwarder, objects, backend):
+        service = {"metadata": {"namespace": "proxy-ns", "name": "s"}, "spec": {"ports": [{"port": 80, "name": "web"}]}}
+        objects.put(kinds.SERVICES, service)
+        with pytest.raises(NotFound):
+            await forwarder.service(call(self.PROXY.format("services", "s") + "/x"))
+        address = {"ip": "127.0.0.1", "targetRef": {"namespace": "proxy-ns", "name": "p"}}
+        subsets = [{"addresses": [address], "ports": [{"name": "web", "port": backend.port}]}]
+        objects.put(kinds.ENDPOINTS, {"metadata": service["metadata"], "subsets": subsets})
+        for name in ("s:web", "s:80", "http:s:web"):
+            response = await forwarder.service(call(self.PROXY.format("services", name) + "/x"))
+            assert response.status == 200
+        for name, message in (("s:81", "no service port 81 found"), ("s:other", "no endpoints available")):
+            with pytest.raises(ServiceUnavailable, match=message):
+                await forwarder.service(call(self.PROXY.format("services", name) + "/x"))
+
+    async def test_a_node(self, forwarder, backend):
+        await forwarder.node(call("/api/v1/nodes/n/proxy/stats/summary?a=1"))
+        assert backend.line == "GET /stats/summary?a=1 HTTP/1.1"
+        with pytest.raises(BadRequest, match="invalid node request"):
+            await forwarder.node(call("/api/v1/nodes/a:b:c:d/proxy/x"))
+
+    @pytest.mark.parametrize("address", ["", "127.0.0.1", "169.254.169.254", "::1", "0.0.0.0", "name"])
+    def test_addresses_out_of_bounds(self, address):
+        with pytest.raises(BadRequest, match="address not allowed"):
+            forward._check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("url", "rewritten"),
+    [
+        ("/x?q=1#f", "/p/x?q=1#f"),
+        ("/", "/p/"),
+        ("x", "x"),
+        ("#a", "#a"),
+        ("/p/x", "/p/x"),
+        ("http://h:1/x/", "/p/x/"),
+        ("http://other/x", "http://other/x"),
+        ("http://[bad", "http://[bad"),
+    ],
+)
+def test_links(url, rewritten):
+    assert rewrite_url(url, "/p", "h:1") == rewritten
+    page = f"<p title='/t'><img src='{url}'>href=\"/no\"</p>".encode()
+    assert rewrite_html(page, "/p", "h:1") == f"<p title='/t'><img src='{rewritten}'>href=\"/no\"</p>".encode()
