@@ -10,7 +10,7 @@ from pilothouse.api import status
 from pilothouse.api.gvr import RUNTIME_CLASSES
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.log import get_logger
-from pilothouse.kubelet import container_files, specs
+from pilothouse.kubelet import specs
 from pilothouse.kubelet.container_status import Waiting
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.hooks import HookFailure
@@ -72,9 +72,7 @@ class PodActuator:
 
     async def create_sandbox(self, pod: PodView, spec: SandboxSpec) -> str:
         """The ID of a new sandbox. Raises SandboxFailure."""
-        container_files.prepare_pod_directory(pod.uid, self._e.options)
-        directory = self._e.options.pod_log_dir(pod.namespace, pod.name, pod.uid)
-        directory.mkdir(parents=True, exist_ok=True)
+        self._e.files.prepare_pod(pod)
         try:
             async with self._e.sandbox_starts:
                 sandbox_id = await self._e.runtime.run_sandbox(spec)
@@ -137,9 +135,7 @@ class PodActuator:
             raise StartFailure(Waiting(failure.reason, failure.message), failure.retry_at) from None
         current = record.container(container["name"])
         count = (
-            current.restart_count + 1
-            if current is not None
-            else container_files.next_log_number(pod, container["name"], self._e.options)
+            current.restart_count + 1 if current is not None else self._e.files.next_log_number(pod, container["name"])
         )
         try:
             spec = await self._container_spec(pod, container, record, found, count, ips)
@@ -161,7 +157,7 @@ class PodActuator:
             tell("Warning", "Failed", f"Error: {text}")
             raise StartFailure(Waiting("RunContainerError", text)) from None
         tell("Normal", "Started", "Container started")
-        container_files.link_log(pod, container["name"], container_id, count, self._e.options)
+        self._e.files.link_log(pod, container["name"], container_id, count)
         await self._post_start(pod, container, kind, container_id, ips)
         return container_id
 
@@ -184,8 +180,8 @@ class PodActuator:
             if running is None or not running.is_running:
                 raise ConfigError(f'unable to find target container "{target}"')
             target_id = running.id
-        own = container_files.own_mounts(pod, container, ips, f"{self._e.rng.getrandbits(32):08x}", options)
-        container_files.make_log_directory(pod, container["name"], options)
+        own = self._e.files.own_mounts(pod, container, ips, f"{self._e.rng.getrandbits(32):08x}")
+        self._e.files.prepare_container(pod, container["name"])
         return specs.container_spec(
             pod,
             container,
@@ -341,7 +337,7 @@ class PodActuator:
             return
         self._e.owners.pop(container_id, None)
         if container is not None:
-            container_files.remove_log(container.log_path)
+            self._e.files.remove_log(container.log_path)
 
 
 def _expire(limit: asyncio.Timeout) -> None:

@@ -18,7 +18,7 @@ from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.reporter import StatusReporter
 from pilothouse.kubelet.restart import CrashBackoff
 from pilothouse.kubelet.runtime import Dns, Runtime
-from pilothouse.kubelet.seams import Cgroups, Environment, Prober, Volumes
+from pilothouse.kubelet.seams import Cgroups, Environment, Files, Prober, Volumes
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class Equipment:
     environment: Environment
     prober: Prober
     cgroups: Cgroups
+    files: Files
     images: Images
     hooks: Hooks
     reporter: StatusReporter

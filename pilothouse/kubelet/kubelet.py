@@ -20,7 +20,6 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
-from pilothouse.kubelet import container_files
 from pilothouse.kubelet.equipment import Equipment, Host
 from pilothouse.kubelet.hooks import Hooks
 from pilothouse.kubelet.images import Images
@@ -34,7 +33,7 @@ from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.reporter import StatusReporter
 from pilothouse.kubelet.restart import CrashBackoff
 from pilothouse.kubelet.runtime import ContainerRecord, Dns, PodRecord, Runtime
-from pilothouse.kubelet.seams import Cgroups, Environment, NotMounted, Prober, Volumes
+from pilothouse.kubelet.seams import Cgroups, Environment, Files, NotMounted, Prober, Volumes
 from pilothouse.kubelet.workers import Workers
 
 log = get_logger("pilothouse.kubelet")
@@ -51,6 +50,7 @@ class Parts:
     environment: Environment
     prober: Prober
     cgroups: Cgroups
+    files: Files
 
 
 class Kubelet:
@@ -88,6 +88,7 @@ class Kubelet:
                 environment=parts.environment,
                 prober=parts.prober,
                 cgroups=parts.cgroups,
+                files=parts.files,
                 images=Images(parts.runtime, client, clock, CrashBackoff(10.0, 300.0)),
                 hooks=Hooks(parts.runtime, clock),
                 reporter=self._reporter,
@@ -152,9 +153,7 @@ class Kubelet:
         """Remove the directories of pods that are neither in the API nor in the runtime: an earlier kubelet left them."""
         while True:
             await self._clock.sleep(_HOUSEKEEPING_S)
-            directory = self.options.root_dir / "pods"
-            left = [UID(entry.name) for entry in directory.iterdir()] if directory.is_dir() else []
-            for uid in left:
+            for uid in self.parts.files.left_over():
                 if self._workers.get(uid) is not None:
                     continue
                 try:
@@ -163,7 +162,7 @@ class Kubelet:
                     log.warning("left-over volumes not torn down", uid=uid, error=str(problem))
                     continue
                 self.parts.cgroups.tear_down(uid)
-                container_files.remove_pod(uid, "", "", self.options)
+                self.parts.files.remove_pod(uid, "", "")
 
     def _running_containers(self) -> Iterator[ContainerRecord]:
         for pod in self._workers.pods():

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from pilothouse.api.meta import UID, Object
+from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet.runtime import Device, Mount, PodRecord, Resources
 
 ContainerObject = Mapping[str, Any]
@@ -106,3 +107,36 @@ class Cgroups(Protocol):
 
     def pod_resources(self, pod: Object) -> Resources:
         """The same of the pod as a whole."""
+
+
+class Files(Protocol):
+    """The files that the kubelet keeps of pods: hosts files, termination logs, logs."""
+
+    def own_mounts(
+        self, pod: PodView, container: ContainerObject, ips: Sequence[str], attempt_token: str
+    ) -> list[Mount]:
+        """Write the files of a container that is about to start and return their mounts.
+
+        What the pod mounts at those paths itself goes before. `attempt_token` tells apart the starts of one container.
+        """
+
+    def prepare_pod(self, pod: PodView) -> None:
+        """Make the directories that its sandbox needs."""
+
+    def prepare_container(self, pod: PodView, container: str) -> None:
+        """Make the directory that its log is written to."""
+
+    def next_log_number(self, pod: PodView, container: str) -> int:
+        """The restart count of a container that the runtime has forgotten: one more than its last log's number."""
+
+    def link_log(self, pod: PodView, container: str, container_id: str, restart_count: int) -> None:
+        """Link its log where log collectors look: `/var/log/containers/<pod>_<namespace>_<container>-<id>.log`."""
+
+    def remove_log(self, log_path: str) -> None:
+        """Remove a container's log and its rotated parts."""
+
+    def remove_pod(self, uid: UID, namespace: str, name: str) -> None:
+        """Remove a pod's directory and, if its name is known, its logs and the links to them. Its volumes are torn down."""
+
+    def left_over(self) -> list[UID]:
+        """The pods that have a directory."""

@@ -21,7 +21,7 @@ from pilothouse.api.view import json_copy
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.log import get_logger
-from pilothouse.kubelet import container_files, plan
+from pilothouse.kubelet import plan
 from pilothouse.kubelet import status as pod_status
 from pilothouse.kubelet.actuator import MINIMUM_GRACE_S, PodActuator, SandboxFailure, StartFailure, find_container
 from pilothouse.kubelet.container_status import Waiting
@@ -511,7 +511,7 @@ class PodWorker:
             await self._sleep()
         await self._actuator.remove_all(self.record)
         await self._tear_down_volumes()
-        container_files.remove_pod(self.uid, self.pod.namespace, self.pod.name, self._e.options)
+        self._e.files.remove_pod(self.uid, self.pod.namespace, self.pod.name)
 
     async def _delete(self) -> None:
         try:
