@@ -34,35 +34,47 @@ def pod_requests(spec: Mapping[str, Any]) -> Amounts:
     Sidecars (init containers that always restart) count on from where they start. Requests of the pod itself (KEP-2837) take
     precedence over those of its containers.
     """
-    total: Amounts = {}
-    for container in spec.get("containers") or ():
-        _add(total, _container_requests(container))
-    sidecars: Amounts = {}
-    peak: Amounts = {}
-    for container in spec.get("initContainers") or ():
-        requests = _container_requests(container)
-        if container.get("restartPolicy") == "Always":
-            _add(total, requests)
-            _add(sidecars, requests)
-            _raise(peak, sidecars)
-        else:
-            moment = dict(sidecars)
-            _add(moment, requests)
-            _raise(peak, moment)
-    _raise(total, peak)
-    own = spec.get("resources")
-    if own and own.get("requests"):
-        for name, amount in amounts(own["requests"]).items():
-            if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
-                total[name] = amount
+    total = _total(spec, "requests")
     if overhead := spec.get("overhead"):
         _add(total, amounts(overhead))
     return total
 
 
-def _container_requests(container: Mapping[str, Any]) -> Amounts:
+def pod_limits(spec: Mapping[str, Any]) -> Amounts:
+    """What a pod may use at most, summed up in the same way. Overhead is added only to what is limited."""
+    total = _total(spec, "limits")
+    for name, amount in amounts(spec.get("overhead")).items():
+        if total.get(name):
+            total[name] += amount
+    return total
+
+
+def _total(spec: Mapping[str, Any], side: str) -> Amounts:
+    total: Amounts = {}
+    for container in spec.get("containers") or ():
+        _add(total, _of_container(container, side))
+    sidecars: Amounts = {}
+    peak: Amounts = {}
+    for container in spec.get("initContainers") or ():
+        own = _of_container(container, side)
+        if container.get("restartPolicy") == "Always":
+            _add(total, own)
+            _add(sidecars, own)
+            _raise(peak, sidecars)
+        else:
+            moment = dict(sidecars)
+            _add(moment, own)
+            _raise(peak, moment)
+    _raise(total, peak)
+    for name, amount in amounts((spec.get("resources") or {}).get(side)).items():
+        if name in POD_LEVEL_RESOURCES or name.startswith("hugepages-"):
+            total[name] = amount
+    return total
+
+
+def _of_container(container: Mapping[str, Any], side: str) -> Amounts:
     resources = container.get("resources")
-    return amounts(resources.get("requests")) if resources else {}
+    return amounts(resources.get(side)) if resources else {}
 
 
 def _add(total: Amounts, more: Amounts) -> None:
