@@ -141,12 +141,12 @@ def _carried_list(annotations: Mapping[str, str], key: str) -> list[Any]:
 
 _MEASURES = {
     "external": {"value": "targetValue", "averageValue": "targetAverageValue"},
-    "object": {"value": "targetValue", "averageValue": "averageValue"},
+    "object": {"averageValue": "averageValue", "value": "targetValue"},
     "pods": {"averageValue": "targetAverageValue"},
     "resource": {"averageUtilization": "targetAverageUtilization", "averageValue": "targetAverageValue"},
     "containerResource": {"averageUtilization": "targetAverageUtilization", "averageValue": "targetAverageValue"},
 }
-"""How v1 calls the parts of a metric's target, by the metric's source."""
+"""How v1 calls the parts of a metric's target, by the metric's source. The first that is there is the target's type."""
 _CURRENT = {
     "external": {"value": "currentValue", "averageValue": "currentAverageValue"},
     "object": {"value": "currentValue", "averageValue": "averageValue"},
@@ -203,7 +203,7 @@ def _unflattened(flat: Mapping[str, Any], part: str, measures: Mapping[str, Mapp
             continue
         values: Object = {key: found[name] for key, name in names.items() if found.get(name) is not None}
         if part == "target":
-            values["type"] = next((_TARGET_TYPES[key] for key in reversed(names) if key in values), "")
+            values["type"] = next((_TARGET_TYPES[key] for key in names if key in values), "")
         inner: Object = {part: values}
         for key in ("name", "container"):
             if key in found:

@@ -11,4 +11,5 @@ LEASE = Resource(
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, text("Holder", "spec", "holderIdentity"), AGE),
+    create_on_update=True,
 )

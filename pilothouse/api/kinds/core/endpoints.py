@@ -31,4 +31,5 @@ ENDPOINTS = Resource(
     short_names=("ep",),
     has_generation=False,
     columns=(NAME, Column("Endpoints", _endpoints), AGE),
+    create_on_update=True,
 )

@@ -64,4 +64,5 @@ EVENT = Resource(
         wide("Count", _count, "How often it was seen."),
         Column("Name", lambda obj, now: obj["metadata"].get("name", ""), format="name", priority=1),
     ),
+    create_on_update=True,
 )

@@ -11,4 +11,5 @@ LIMIT_RANGE = Resource(
     short_names=("limits",),
     has_generation=False,
     columns=(NAME, CREATED_AT),
+    create_on_update=True,
 )

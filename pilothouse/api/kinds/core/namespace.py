@@ -28,6 +28,14 @@ def _prepare_update(draft: Object, old: View) -> None:
         spec["finalizers"] = list(finalizers)
 
 
+def _is_held(obj: View) -> bool:
+    return bool((obj.get("spec") or {}).get("finalizers"))
+
+
+def _mark_deleted(draft: Object) -> None:
+    draft["status"] = {**(draft.get("status") or {}), "phase": "Terminating"}
+
+
 NAMESPACE = Resource(
     gvr.NAMESPACES,
     short_names=("ns",),
@@ -42,4 +50,7 @@ NAMESPACE = Resource(
     columns=(NAME, text("Status", "status", "phase", description="Active or Terminating."), AGE),
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
+    is_held=_is_held,
+    mark_deleted=_mark_deleted,
+    returns_deleted=True,
 )

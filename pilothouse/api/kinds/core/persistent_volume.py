@@ -59,4 +59,5 @@ PERSISTENT_VOLUME = Resource(
     ),
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
+    returns_deleted=True,
 )

@@ -67,4 +67,5 @@ PERSISTENT_VOLUME_CLAIM = Resource(
     ),
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
+    returns_deleted=True,
 )

@@ -186,4 +186,5 @@ POD = Resource(
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
     default_grace_period_s=_grace_period_s,
+    returns_deleted=True,
 )

@@ -21,4 +21,5 @@ def _labels(obj: View, now: float) -> str:
 POD_TEMPLATE = Resource(
     gvr.POD_TEMPLATES,
     columns=(NAME, _of_containers("name"), _of_containers("image"), Column("Pod Labels", _labels)),
+    returns_deleted=True,
 )

@@ -27,4 +27,5 @@ RESOURCE_QUOTA = Resource(
     has_generation=False,
     columns=(NAME, _usage(limits=False), _usage(limits=True), AGE),
     prepare_create=clears_status(gvr.RESOURCE_QUOTAS),
+    returns_deleted=True,
 )

@@ -131,4 +131,6 @@ SERVICE = Resource(
     ),
     prepare_create=clears_status(gvr.SERVICES),
     prepare_update=_prepare_update,
+    create_on_update=True,
+    returns_deleted=True,
 )

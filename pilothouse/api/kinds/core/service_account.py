@@ -12,4 +12,5 @@ SERVICE_ACCOUNT = Resource(
     subresources=(Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),),
     has_generation=False,
     columns=(NAME, AGE),
+    returns_deleted=True,
 )

@@ -11,4 +11,5 @@ RUNTIME_CLASS = Resource(
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, text("Handler", "handler"), AGE),
+    create_on_update=True,
 )

@@ -11,4 +11,5 @@ CLUSTER_ROLE = Resource(
     name_rule="path-segment",
     has_generation=False,
     columns=(NAME, CREATED_AT),
+    create_on_update=True,
 )

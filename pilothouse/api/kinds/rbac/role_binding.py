@@ -11,4 +11,5 @@ ROLE_BINDING = Resource(
     name_rule="path-segment",
     has_generation=False,
     columns=(NAME, Column("Role", role_of), AGE, *subject_columns()),
+    create_on_update=True,
 )

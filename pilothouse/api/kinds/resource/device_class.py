@@ -9,4 +9,5 @@ from pilothouse.api.resource import Resource
 DEVICE_CLASS = Resource(
     gvr.DEVICE_CLASSES,
     columns=(NAME, AGE),
+    returns_deleted=True,
 )

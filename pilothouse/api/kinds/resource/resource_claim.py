@@ -24,4 +24,5 @@ RESOURCE_CLAIM = Resource(
     has_generation=False,
     columns=(NAME, Column("State", _state), AGE),
     prepare_create=clears_status(gvr.RESOURCE_CLAIMS),
+    returns_deleted=True,
 )

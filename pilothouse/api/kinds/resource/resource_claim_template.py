@@ -10,4 +10,5 @@ RESOURCE_CLAIM_TEMPLATE = Resource(
     gvr.RESOURCE_CLAIM_TEMPLATES,
     has_generation=False,
     columns=(NAME, AGE),
+    returns_deleted=True,
 )

@@ -16,4 +16,5 @@ RESOURCE_SLICE = Resource(
         text("Pool", "spec", "pool", "name"),
         AGE,
     ),
+    returns_deleted=True,
 )

@@ -34,4 +34,5 @@ CSI_DRIVER = Resource(
         AGE,
     ),
     prepare_update=_prepare_update,
+    returns_deleted=True,
 )

@@ -11,4 +11,5 @@ CSI_NODE = Resource(
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, count("Drivers", "spec", "drivers"), AGE),
+    returns_deleted=True,
 )

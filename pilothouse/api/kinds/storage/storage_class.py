@@ -26,4 +26,5 @@ STORAGE_CLASS = Resource(
         flag("AllowVolumeExpansion", "allowVolumeExpansion", type="string"),
         AGE,
     ),
+    returns_deleted=True,
 )

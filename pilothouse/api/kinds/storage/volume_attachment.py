@@ -21,4 +21,5 @@ VOLUME_ATTACHMENT = Resource(
         AGE,
     ),
     prepare_create=clears_status(gvr.VOLUME_ATTACHMENTS),
+    returns_deleted=True,
 )

@@ -11,4 +11,5 @@ VOLUME_ATTRIBUTES_CLASS = Resource(
     short_names=("vac",),
     has_generation=False,
     columns=(NAME, text("DriverName", "driverName"), AGE),
+    returns_deleted=True,
 )
