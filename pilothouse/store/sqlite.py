@@ -2,9 +2,8 @@
 
 The file is a log: a row a write, in the order of revisions, with the value; old rows are deleted as history is compacted. Where each
 key stands is kept in memory (`ledger`), so a write is one append and one fsync for all requests of a batch (WAL,
-`synchronous=FULL`). Rows are added on the event loop, which only fills SQLite's page cache; the commit, which waits for the disk, is
-done in a thread. Reads, which the watch cache makes rare, are done by the same thread, some rows at a time. They ask for rows that
-are durable, so it does not matter that the one connection may be in the middle of a transaction.
+`synchronous=FULL`). There is one connection. The event loop adds rows, which only fills SQLite's page cache, and reads, which the watch
+cache makes rare, some rows at a time; a thread does the commits, which wait for the disk. The two never use it at the same time.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 from pilothouse.kit.clock import Clock
 from pilothouse.store.base import Revision, StoreUnavailable
@@ -35,8 +33,10 @@ _FREE_PAGES = 2048
 _VACUUM_PAGES = 512
 
 
-_READ_ROWS = 256
-"""How many rows are read at a time, so that commits need not wait long."""
+_READ_ROWS = 64
+"""How many rows are read before others get their turn."""
+_YIELD_AFTER_S = 0.001
+_YIELD_S = 0.0005
 
 Job = Callable[[], None]
 
@@ -51,6 +51,8 @@ class SqliteLog:
         self._connection = file.connection
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread: Thread | None = None
+        self._committed: asyncio.Future[None] | None = None
+        """While a commit is under way."""
 
     def load(self) -> tuple[Iterator[Header], Revision]:
         try:
@@ -70,10 +72,34 @@ class SqliteLog:
             loop.call_soon(done, self._file.unavailable(error))
             return
 
+        self._committed = loop.create_future()
+        handing_over = Lock()
+        handing_over.acquire()
+        timer = loop.call_later(_YIELD_AFTER_S, self._yield, handing_over, loop, 2 * _YIELD_AFTER_S)
+
         def commit() -> None:
-            loop.call_soon_threadsafe(done, self._commit(garbage, compacted))
+            error = self._commit(garbage, compacted)
+            loop.call_soon_threadsafe(self._finish, timer, done, error)
+            handing_over.release()
 
         self._submit(commit)
+
+    def _yield(self, handing_over: Lock, loop: asyncio.AbstractEventLoop, delay_s: float) -> None:
+        """Let the thread finish.
+
+        A thread that comes back from the disk has to take the interpreter's lock. It hardly ever gets it from a loop that is never idle,
+        since that gives the lock up often but only for a moment each time: commits would wait for seconds. So if a commit takes
+        long, the loop blocks until the thread is done, if only for a short while, because it may be the disk that is slow.
+        """
+        if not handing_over.acquire(timeout=_YIELD_S) and self._committed is not None:
+            loop.call_later(delay_s, self._yield, handing_over, loop, 2 * delay_s)
+
+    def _finish(self, timer: asyncio.TimerHandle, done: Done, error: StoreUnavailable | None) -> None:
+        timer.cancel()
+        committed, self._committed = self._committed, None
+        assert committed is not None
+        committed.set_result(None)
+        done(error)
 
     def _commit(self, garbage: Sequence[Revision], compacted: Revision) -> StoreUnavailable | None:
         """Finish the transaction that the event loop has begun. In the thread."""
@@ -96,27 +122,19 @@ class SqliteLog:
             self._connection.execute("ROLLBACK")
 
     async def read(self, revisions: Sequence[Revision]) -> dict[Revision, bytes]:
-        loop = asyncio.get_running_loop()
         values: dict[Revision, bytes] = {}
         for start in range(0, len(revisions), _READ_ROWS):
-            answer: asyncio.Future[dict[Revision, bytes]] = loop.create_future()
-            self._submit(partial(self._read, revisions[start : start + _READ_ROWS], loop, answer))
-            values |= await answer
+            if start:
+                await asyncio.sleep(0)
+            while self._committed is not None:
+                await asyncio.shield(self._committed)
+            try:
+                values.update(
+                    self._connection.execute(_READ, (json.dumps(revisions[start : start + _READ_ROWS]),)).fetchall()
+                )
+            except sqlite3.Error as error:
+                raise self._file.unavailable(error) from error
         return values
-
-    def _read(
-        self,
-        revisions: Sequence[Revision],
-        loop: asyncio.AbstractEventLoop,
-        answer: asyncio.Future[dict[Revision, bytes]],
-    ) -> None:
-        """In the thread."""
-        try:
-            values = dict(self._connection.execute(_READ, (json.dumps(revisions),)).fetchall())
-        except sqlite3.Error as error:
-            loop.call_soon_threadsafe(_fail, answer, self._file.unavailable(error))
-        else:
-            loop.call_soon_threadsafe(_settle, answer, values)
 
     def _submit(self, job: Job) -> None:
         if self._thread is None:
@@ -133,16 +151,6 @@ class SqliteLog:
             self._jobs.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._file.close()
-
-
-def _settle(answer: asyncio.Future[dict[Revision, bytes]], values: dict[Revision, bytes]) -> None:
-    if not answer.done():
-        answer.set_result(values)
-
-
-def _fail(answer: asyncio.Future[dict[Revision, bytes]], error: StoreUnavailable) -> None:
-    if not answer.done():
-        answer.set_exception(error)
 
 
 class SqliteStore(LocalStore):
