@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pilothouse import KUBERNETES_VERSION
 from pilothouse.api import meta
-from pilothouse.api.gvr import PODS
+from pilothouse.api.gvr import NODES, PODS
 from pilothouse.api.meta import UID, Object
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
@@ -102,6 +102,7 @@ class Kubelet:
         self._node = NodeReporter(
             client, parts.runtime, self.recorder, options, machine, KUBERNETES_VERSION, self.host, clock, rng
         )
+        informers.of(NODES, field_selector=f"metadata.name={options.node_name}").subscribe(self._node.on_node)
         self._lease = NodeLease(client, options.node_name, lambda: self._node.uid, options.lease_duration_s, clock, rng)
         self._watch = RuntimeWatch(parts.runtime, self._workers, options.relist_s, clock, rng)
         self._logs = LogRotation(parts.runtime, self._running_containers, options, clock)

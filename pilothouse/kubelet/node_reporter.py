@@ -63,13 +63,25 @@ class NodeReporter:
         self._written: Mapping[str, Any] = {}
         self._written_at = 0.0
         self._pod_cidr = ""
+        self._offered_cidr = ""
+        self._cidr_offered = asyncio.Event()
         self.registered = asyncio.Event()
         """Set once the Node exists."""
         self.uid = ""
         """Of the Node, once it is registered."""
 
+    def on_node(self, old: Object | None, new: Object | None) -> None:
+        """Handles the informer's changes of this node."""
+        if new is not None:
+            self._offer_pod_cidr(new)
+
     async def run(self) -> None:
         """Register the node, then report until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._report_always())
+            group.create_task(self._follow_pod_cidr())
+
+    async def _report_always(self) -> None:
         backoff = Backoff(_API_RETRY, self._rng)
         await self._look()
         while True:
@@ -151,7 +163,7 @@ class NodeReporter:
         self.uid = obj["metadata"].get("uid", "")
         self._written = obj.get("status") or {}
         self._written_at = self._clock.monotonic()
-        await self._learn_pod_cidr(obj)
+        self._offer_pod_cidr(obj)
         if node.is_ready(self._written):
             self._tell("NodeReady", f"Node {self._options.node_name} status is now: NodeReady")
 
@@ -171,21 +183,33 @@ class NodeReporter:
         )
         self._written = answer.get("status") or {}
         self._written_at = self._clock.monotonic()
-        await self._learn_pod_cidr(answer)
+        self._offer_pod_cidr(answer)
         if (ready := node.is_ready(self._written)) != was_ready:
             state = "NodeReady" if ready else "NodeNotReady"
             self._tell(state, f"Node {self._options.node_name} status is now: {state}")
 
-    async def _learn_pod_cidr(self, obj: Object) -> None:
-        """Tell the runtime the node's range of pod addresses, for CNI configurations that it makes from a template."""
+    def _offer_pod_cidr(self, obj: Object) -> None:
         cidr = (obj.get("spec") or {}).get("podCIDR", "")
-        if not cidr or cidr == self._pod_cidr:
-            return
-        try:
-            await self._runtime.set_pod_cidr(cidr)
+        if cidr and cidr != self._pod_cidr:
+            self._offered_cidr = cidr
+            self._cidr_offered.set()
+
+    async def _follow_pod_cidr(self) -> None:
+        """Tell the runtime the node's range of pod addresses, for CNI configurations that it makes from a template."""
+        backoff = Backoff(_API_RETRY, self._rng)
+        while True:
+            await self._cidr_offered.wait()
+            self._cidr_offered.clear()
+            cidr = self._offered_cidr
+            try:
+                await self._runtime.set_pod_cidr(cidr)
+            except RuntimeFailure as error:
+                log.warning("the runtime did not take the pod CIDR", cidr=cidr, error=str(error))
+                await self._clock.sleep(backoff.next())
+                self._cidr_offered.set()
+                continue
             self._pod_cidr = cidr
-        except RuntimeFailure as error:
-            log.warning("the runtime did not take the pod CIDR", cidr=cidr, error=str(error))
+            backoff.reset()
 
     def _tell(self, reason: str, message: str) -> None:
         name = self._options.node_name

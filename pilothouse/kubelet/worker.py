@@ -89,8 +89,11 @@ class PodWorker:
             grace_s = self._deletion_grace()
             if self.stage is Stage.TERMINATING and self._grace_s is not None and grace_s < self._grace_s:
                 self._interrupt()
-        if _differs(before, self.pod) or pod_status.changes(self.pod.status, self._status):
+        if _differs(before, self.pod):
             self._wake.set()
+        elif self._e.reporter.wanted(self.uid) is not None:
+            # Mostly the echo of an own report; if somebody else wrote the status, it is written again.
+            self._e.reporter.report(pod, self._status)
 
     def removed(self) -> None:
         """The pod is no longer in the API."""
