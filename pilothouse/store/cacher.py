@@ -153,7 +153,11 @@ class Cacher:
         Raises BadRequest for a field that cannot be selected by.
         """
         selection = Selection(self._fields, namespace, labels, fields)
-        return self._page(self._select(selection, after), limit, self.revision, is_counted=selection.is_everything)
+        listing = self._page(self._select(selection, after), limit, self.revision)
+        if listing.has_more and selection.is_everything:
+            remaining = self._count_after(namespace, after) - limit
+            return Listing(listing.items, listing.revision, has_more=True, remaining=remaining)
+        return listing
 
     async def list_at(
         self,
@@ -186,7 +190,7 @@ class Cacher:
             elif key > start:
                 state[key] = event.old
         past = [cached for cached in sorted(state.values(), key=_key) if selection.matches(cached)]
-        return self._page(past, limit, revision, is_counted=selection.is_everything)
+        return self._past_page(past, limit, revision, selection)
 
     async def _list_stored(self, revision: Revision, selection: Selection, after: str, limit: int) -> Listing:
         try:
@@ -195,7 +199,7 @@ class Cacher:
             raise _too_old(revision) from None
         past = (self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries)
         matching = [cached for cached in past if selection.matches(cached)]
-        return self._page(matching, limit, revision, is_counted=selection.is_everything)
+        return self._past_page(matching, limit, revision, selection)
 
     # Watches
 
@@ -369,16 +373,20 @@ class Cacher:
 
     def _all(self, after: str) -> Iterator[Cached]:
         """Everything in key order, from the first `namespace/name` greater than `after`."""
-        if not self.resource.gvr.namespaced:
-            shelf = self._shelves.get("")
-            return iter(() if shelf is None else shelf.ordered(after))
-        namespace_after, _, name_after = after.partition("/")
-        parts: list[Sequence[Cached]] = []
+        return chain.from_iterable(shelf.ordered(name_after) for shelf, name_after in self._shelves_after(after))
+
+    def _shelves_after(self, after: str) -> Iterator[tuple[Shelf, str]]:
+        """The shelves in order that hold anything after `after`, and after which name in each."""
         for namespace in sorted(self._shelves, key=_with_slash):
-            if after and namespace != namespace_after and _with_slash(namespace) < after:
-                continue
-            parts.append(self._shelves[namespace].ordered(name_after if namespace == namespace_after else ""))
-        return chain.from_iterable(parts)
+            name_after = self._name_after(namespace, after)
+            if name_after is not None:
+                yield self._shelves[namespace], name_after
+
+    def _count_after(self, namespace: str, after: str) -> int:
+        if namespace:
+            name_after = self._name_after(namespace, after)
+            return 0 if name_after is None else self._shelves[namespace].count(name_after)
+        return sum(shelf.count(name_after) for shelf, name_after in self._shelves_after(after))
 
     def _name_after(self, namespace: str, after: str) -> str | None:
         """`after` as a name in `namespace`: empty if all of it comes after, None if nothing does."""
@@ -390,7 +398,7 @@ class Cacher:
         return "" if own > after else None
 
     def _select(self, selection: Selection, after: str = "") -> Iterable[Cached]:
-        """What is selected, in key order, from the first `namespace/name` greater than `after`; a list if that costs nothing."""
+        """What is selected, in key order, from the first `namespace/name` greater than `after`."""
         candidates = self._named(selection) if selection.name else self._indexed(selection)
         if candidates is not None:
             start = self.prefix + after
@@ -400,10 +408,10 @@ class Cacher:
         items = self._in_namespace(selection.namespace, after) if selection.namespace else self._all(after)
         return items if selection.is_everything else filter(selection.matches, items)
 
-    def _in_namespace(self, namespace: str, after: str) -> Sequence[Cached]:
+    def _in_namespace(self, namespace: str, after: str) -> Iterator[Cached]:
         shelf = self._shelves.get(namespace)
         name_after = self._name_after(namespace, after)
-        return () if shelf is None or name_after is None else shelf.ordered(name_after)
+        return iter(()) if shelf is None or name_after is None else shelf.ordered(name_after)
 
     def _named(self, selection: Selection) -> Iterable[Cached]:
         namespaces = (selection.namespace,) if selection.namespace else tuple(self._shelves)
@@ -411,16 +419,19 @@ class Cacher:
         return (cached for cached in found if cached is not None)
 
     @staticmethod
-    def _page(items: Iterable[Cached], limit: int, revision: Revision, *, is_counted: bool) -> Listing:
-        """The first `limit` of `items`. What is left is counted, or only found to be there or not."""
+    def _page(items: Iterable[Cached], limit: int, revision: Revision) -> Listing:
+        """The first `limit` of `items`, or all, and whether there are more."""
         if not limit:
             return Listing(items if isinstance(items, list) else list(items), revision)
         rest = iter(items)
-        taken = list(islice(rest, limit))
-        if not is_counted:
-            return Listing(taken, revision, has_more=next(rest, None) is not None)
-        remaining = sum(1 for _ in rest)
-        return Listing(taken, revision, has_more=remaining > 0, remaining=remaining or None)
+        return Listing(list(islice(rest, limit)), revision, has_more=next(rest, None) is not None)
+
+    @staticmethod
+    def _past_page(items: Sequence[Cached], limit: int, revision: Revision, selection: Selection) -> Listing:
+        if not limit or len(items) <= limit:
+            return Listing(items, revision)
+        remaining = len(items) - limit if selection.is_everything else None
+        return Listing(items[:limit], revision, has_more=True, remaining=remaining)
 
     def _indexed(self, selection: Selection) -> Iterable[Cached] | None:
         """The objects that one exact requirement of the selection leaves, by an index that is made when it is first wanted."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pilothouse.store.cached import Cached
 from pilothouse.store.order import Order
 
@@ -25,6 +27,10 @@ class Shelf:
         del self.items[name]
         self._names.remove(name)
 
-    def ordered(self, after: str = "") -> list[Cached]:
-        """The objects whose name is greater than `after`, in order."""
-        return list(map(self.items.__getitem__, self._names.after(after)))
+    def ordered(self, after: str = "") -> Iterator[Cached]:
+        """The objects whose name is greater than `after`, in order. To be read before the next change."""
+        return map(self.items.__getitem__, self._names.after(after))
+
+    def count(self, after: str = "") -> int:
+        """How many `ordered` gives."""
+        return len(self._names.after(after)) if after else len(self.items)
