@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.api import meta, status
@@ -24,7 +25,8 @@ from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.controllers.runtime import Context, ControllerRuntime, Options, select
 from pilothouse.controllers.table import CONTROLLERS
 from pilothouse.kit.clock import VirtualClock
-from pilothouse.kit.http.message import Request
+from pilothouse.kit.http.message import App, Request
+from pilothouse.kit.tasks import run_all
 from pilothouse.store.cacher import Cachers
 from pilothouse.store.memory import MemoryStore
 
@@ -131,9 +133,18 @@ class Kubelet:
             )
 
 
+@dataclass(frozen=True)
+class Api:
+    """An API server in this process."""
+
+    app: App
+    client: Client
+    clock: VirtualClock
+
+
 @asynccontextmanager
-async def running(*names: str, options: Options | None = None) -> AsyncIterator[Cluster]:
-    """A cluster with the controllers of these names (all by default), the namespaces `default` and one node `n1`."""
+async def api_server() -> AsyncIterator[Api]:
+    """The real one over a store in memory, with every built-in kind and an administrator's client."""
     clock, rng = VirtualClock(), random.Random(1)
     store = MemoryStore(clock)
     trusting = Trusting()
@@ -148,26 +159,28 @@ async def running(*names: str, options: Options | None = None) -> AsyncIterator[
         rng=rng,
         paths=dict.fromkeys(discovery.paths, discovery.serve),
     )
-    client = Client(InProcessTransport(server.handle))
-    informers = InformerFactory(client, clock, rng)
-    runtime = ControllerRuntime(
-        Context(client, informers, clock, rng, options or Options()), select(CONTROLLERS, names or ("*",))
-    )
-    cluster = Cluster(client, informers, clock, runtime)
-    kubelet = Kubelet(cluster)
-    await cluster.create(NAMESPACES, "default")
-    await cluster.create(NODES, "n1")
-
-    async def everything() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(runtime.run())
-            group.create_task(kubelet.run())
-
-    task = asyncio.create_task(everything())
     try:
-        yield cluster
+        yield Api(server.handle, Client(InProcessTransport(server.handle)), clock)
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         server.cachers.close()
         await store.close()
+
+
+@asynccontextmanager
+async def running(*names: str, options: Options | None = None) -> AsyncIterator[Cluster]:
+    """A cluster with the controllers of these names (all by default), the namespace `default` and one node `n1`."""
+    async with api_server() as server:
+        rng = random.Random(2)
+        informers = InformerFactory(server.client, server.clock, rng)
+        context = Context(server.client, informers, server.clock, rng, options or Options())
+        runtime = ControllerRuntime(context, select(CONTROLLERS, names or ("*",)))
+        cluster = Cluster(server.client, informers, server.clock, runtime)
+        kubelet = Kubelet(cluster)
+        await cluster.create(NAMESPACES, "default")
+        await cluster.create(NODES, "n1")
+        task = asyncio.create_task(run_all(runtime.run, kubelet.run))
+        try:
+            yield cluster
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
