@@ -1,0 +1,145 @@
+"""OpenAPI documents made from operations and definitions. Pure.
+
+Source: OpenAPI 2.0 and 3.0.0, with the extensions that Kubernetes' clients read (`x-kubernetes-action`,
+`x-kubernetes-group-version-kind`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
+from pilothouse.api.schema import openapi as definitions
+from pilothouse.apiserver.openapi.operations import META, PRETTY, Operation, Parameter, operations, tag
+
+_PRODUCES = ("application/json", "application/yaml")
+_REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
+_INFO: Mapping[str, str] = {"title": "Kubernetes", "version": "v1.36.0"}
+_TOKEN: Mapping[str, str] = {
+    "description": "Bearer Token authentication",
+    "in": "header",
+    "name": "authorization",
+    "type": "apiKey",
+}
+Served = Sequence[tuple[GVR, Resource]]
+
+
+def version_2(served: Served) -> Object:
+    """The whole API as one document of OpenAPI 2."""
+    return {
+        "swagger": "2.0",
+        "info": dict(_INFO),
+        "paths": _paths(served, _operation_2, _parameter_2),
+        "definitions": definitions.definitions(2),
+        "securityDefinitions": {"BearerToken": dict(_TOKEN)},
+        "security": [{"BearerToken": []}],
+    }
+
+
+def version_3(served: Served) -> Object:
+    """One group version as a document of OpenAPI 3, with the definitions that it refers to."""
+    names = {f"{META}{name}" for name in ("DeleteOptions", "Patch", "Status", "WatchEvent")}
+    for gvr, resource in served:
+        for operation in operations(gvr, resource):
+            names |= {operation.body, operation.answer}
+    return {
+        "openapi": "3.0.0",
+        "info": dict(_INFO),
+        "paths": _paths(served, _operation_3, _parameter_3),
+        "components": {
+            "schemas": definitions.definitions(3, sorted(names - {""})),
+            "securitySchemes": {"BearerToken": dict(_TOKEN)},
+        },
+        "security": [{"BearerToken": []}],
+    }
+
+
+def _paths(served: Served, render: Any, render_parameter: Any) -> Object:
+    paths: Object = {}
+    for gvr, resource in served:
+        for operation in operations(gvr, resource):
+            in_path = [parameter for parameter in operation.parameters if parameter.place == "path"]
+            item = paths.setdefault(
+                operation.path, {"parameters": [render_parameter(each) for each in (*in_path, PRETTY)]}
+            )
+            item[operation.method] = render(operation)
+    return dict(sorted(paths.items()))
+
+
+def _head(operation: Operation) -> Object:
+    group, version, kind = operation.kind
+    return {
+        "description": operation.description,
+        "operationId": operation.id,
+        "tags": [tag(operation.gvr)],
+        "x-kubernetes-action": operation.action,
+        "x-kubernetes-group-version-kind": {"group": group, "kind": kind, "version": version},
+    }
+
+
+def _in_query(operation: Operation) -> Iterable[Parameter]:
+    return (parameter for parameter in operation.parameters if parameter.place == "query")
+
+
+def _parameter_2(parameter: Parameter) -> Object:
+    rendered: Object = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "type": parameter.type,
+        "uniqueItems": True,
+    }
+    return rendered | ({"required": True} if parameter.place == "path" else {})
+
+
+def _parameter_3(parameter: Parameter) -> Object:
+    rendered: Object = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": {"type": parameter.type, "uniqueItems": True},
+    }
+    return rendered | ({"required": True} if parameter.place == "path" else {})
+
+
+def _operation_2(operation: Operation) -> Object:
+    parameters = [_parameter_2(parameter) for parameter in _in_query(operation)]
+    if operation.body:
+        body: Object = {"name": "body", "in": "body", "schema": {"$ref": f"#/definitions/{operation.body}"}}
+        parameters.insert(0, body | ({"required": True} if operation.is_body_required else {}))
+    answer: Object = {
+        "schema": {"$ref": f"#/definitions/{operation.answer}"} if operation.answer else {"type": "string"}
+    }
+    rendered = _head(operation) | {
+        "consumes": list(operation.consumes),
+        "produces": list(_PRODUCES if operation.answer else ("*/*",)),
+        "schemes": ["https"],
+        "responses": {
+            **{str(code): {"description": _REASONS[code], **answer} for code in operation.codes},
+            "401": {"description": "Unauthorized"},
+        },
+    }
+    return rendered | ({"parameters": parameters} if parameters else {})
+
+
+def _operation_3(operation: Operation) -> Object:
+    schema: Object = {"$ref": f"#/components/schemas/{operation.answer}"} if operation.answer else {"type": "string"}
+    content = {media_type: {"schema": schema} for media_type in (_PRODUCES if operation.answer else ("*/*",))}
+    rendered = _head(operation) | {
+        "responses": {
+            **{str(code): {"description": _REASONS[code], "content": content} for code in operation.codes},
+            "401": {"description": "Unauthorized"},
+        },
+    }
+    if parameters := [_parameter_3(parameter) for parameter in _in_query(operation)]:
+        rendered["parameters"] = parameters
+    if operation.body:
+        reference = {"schema": {"$ref": f"#/components/schemas/{operation.body}"}}
+        rendered["requestBody"] = {
+            "content": dict.fromkeys(operation.consumes, reference),
+            **({"required": True} if operation.is_body_required else {}),
+        }
+    return rendered

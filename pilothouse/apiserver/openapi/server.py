@@ -1,0 +1,122 @@
+"""Serving the documents: `/openapi/v2`, and `/openapi/v3` with a document for each group version.
+
+A document is made when it is asked for and kept compressed, some 30 KB each, so that a cluster nobody explains anything of pays
+nothing. A document's hash is of what it is made from, so the index needs none of them made.
+Source: kube-openapi `pkg/handler`, `pkg/handler3`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from urllib.parse import parse_qs
+
+import orjson
+
+from pilothouse import __version__
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
+from pilothouse.api.status import NotAcceptable, NotFound
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.openapi import documents
+from pilothouse.kit.http.message import Response
+
+V2_PATH = "/openapi/v2"
+V3_PATH = "/openapi/v3"
+_JSON = "application/json"
+_YEAR_S = 365 * 24 * 3600
+
+
+class OpenApi:
+    """The connector of the paths `V2_PATH`, `V3_PATH` and what is below it."""
+
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self._resources = tuple(resources)
+        self._made: dict[str, bytes] = {}
+        self._making = asyncio.Lock()
+
+    async def serve(self, call: Call) -> Response:
+        """Raises NotFound for a group version that is not served, NotAcceptable where JSON is not wanted."""
+        path = call.info.path.rstrip("/")
+        _check_accept(call.request.headers.get("accept", ""))
+        if path == V2_PATH:
+            return await self._document(call, "v2", lambda: documents.version_2(self._served("")))
+        if path == V3_PATH:
+            return self._index()
+        name = path.removeprefix(f"{V3_PATH}/")
+        if name not in self._names:
+            raise NotFound("the server could not find the requested resource")
+        digest = self._hash(name)
+        wanted = parse_qs(call.request.query).get("hash", [""])[0]
+        if wanted and wanted != digest:
+            return Response(301, {"location": f"{V3_PATH}/{name}?hash={digest}"})
+        response = await self._document(call, name, lambda: documents.version_3(self._served(name)))
+        if wanted:
+            response.headers = {**response.headers, "cache-control": f"public, immutable, max-age={_YEAR_S}"}
+        return response
+
+    def _index(self) -> Response:
+        paths = {
+            name: {"serverRelativeURL": f"{V3_PATH}/{name}?hash={self._hash(name)}"} for name in sorted(self._names)
+        }
+        return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
+
+    async def _document(self, call: Call, name: str, make: Callable[[], Object]) -> Response:
+        etag = f'"{self._hash(name)}"'
+        headers = {"content-type": _JSON, "etag": etag, "vary": "Accept, Accept-Encoding"}
+        if call.request.headers.get("if-none-match", "") == etag:
+            return Response(304, headers)
+        async with self._making:
+            packed = self._made.get(name)
+            if packed is None:
+                packed = self._made[name] = await asyncio.to_thread(_pack, make)
+        if "gzip" in call.request.headers.get("accept-encoding", ""):
+            return Response(200, {**headers, "content-encoding": "gzip"}, packed)
+        return Response(200, headers, gzip.decompress(packed))
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """`api/v1`, `apis/apps/v1` and so on."""
+        return frozenset(_name(gvr) for resource in self._resources for gvr in (resource.gvr, *resource.other_versions))
+
+    def _served(self, name: str) -> list[tuple[GVR, Resource]]:
+        """The kinds of a group version; all of them for an empty name."""
+        return [
+            (gvr, resource)
+            for resource in self._resources
+            for gvr in (resource.gvr, *resource.other_versions)
+            if not name or _name(gvr) == name
+        ]
+
+    @cached_property
+    def _sources(self) -> bytes:
+        """A digest of what the documents are made from: the program's version, the data, the kinds."""
+        from pilothouse.api.schema.types import DATA
+
+        digest = hashlib.sha256(__version__.encode())
+        for file in ("structure.json", "descriptions.json"):
+            digest.update((DATA / file).read_bytes())
+        for gvr, resource in self._served(""):
+            digest.update(repr((gvr, resource.verbs, resource.subresources)).encode())
+        return digest.digest()
+
+    def _hash(self, name: str) -> str:
+        return hashlib.sha512(self._sources + name.encode()).hexdigest().upper()
+
+
+def _pack(make: Callable[[], Object]) -> bytes:
+    return gzip.compress(orjson.dumps(make()), 6, mtime=0)
+
+
+def _name(gvr: GVR) -> str:
+    return f"apis/{gvr.group}/{gvr.version}" if gvr.group else f"api/{gvr.version}"
+
+
+def _check_accept(accept: str) -> None:
+    types = [wish.partition(";")[0].strip() for wish in accept.split(",") if wish.strip()]
+    if types and not any(wish in (_JSON, "application/*", "*/*") for wish in types):
+        raise NotAcceptable(f"only the following media types are accepted: {_JSON}")

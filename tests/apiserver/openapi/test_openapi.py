@@ -1,0 +1,81 @@
+import gzip
+import re
+
+import orjson
+import pytest
+
+from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.api.status import NotAcceptable, NotFound
+from pilothouse.api.user import User
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.openapi import OpenApi
+from pilothouse.apiserver.route import parse_query, request_info
+from pilothouse.kit.http.message import LOCAL_PEER, Request
+
+
+@pytest.fixture(scope="module")
+def openapi():
+    return OpenApi(RESOURCES)
+
+
+async def get(openapi, path, **headers):
+    path, _, query = path.partition("?")
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = Request("GET", path, query, named, b"", LOCAL_PEER, raw_path=path)
+    return await openapi.serve(
+        Call(request, request_info("GET", path, parse_query(query)), parse_query(query), User("alice"))
+    )
+
+
+async def test_the_index_leads_to_documents(openapi):
+    index = orjson.loads((await get(openapi, "/openapi/v3")).body)["paths"]
+    assert {"api/v1", "apis/apps/v1", "apis/autoscaling/v1", "apis/autoscaling/v2"} <= set(index)
+    response = await get(openapi, index["apis/apps/v1"]["serverRelativeURL"], accept="application/json")
+    document = orjson.loads(response.body)
+    assert "immutable" in response.headers["cache-control"]
+    patch = document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+    assert patch["operationId"] == "patchAppsV1NamespacedDeployment"
+    assert patch["x-kubernetes-group-version-kind"] == {"group": "apps", "version": "v1", "kind": "Deployment"}
+    assert "fieldValidation" in {parameter["name"] for parameter in patch["parameters"]}
+    assert "io.k8s.api.core.v1.PodSpec" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3/api/v1", "/openapi/v3/apis/policy/v1"])
+async def test_documents_are_whole(openapi, path):
+    body = (await get(openapi, path)).body
+    document = orjson.loads(body)
+    known = document["definitions"] if path.endswith("v2") else document["components"]["schemas"]
+    referred = set(re.findall(rb'"#/(?:definitions|components/schemas)/([^"]+)"', body))
+    assert {name.decode() for name in referred} <= set(known)
+    identifiers = re.findall(rb'"operationId":"(\w+)"', body)
+    assert len(identifiers) == len(set(identifiers))
+
+
+async def test_what_explain_reads(openapi):
+    schemas = orjson.loads((await get(openapi, "/openapi/v3/api/v1")).body)["components"]["schemas"]
+    pod = schemas["io.k8s.api.core.v1.Pod"]
+    assert pod["x-kubernetes-group-version-kind"] == [{"group": "", "kind": "Pod", "version": "v1"}]
+    containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    assert "List of containers" in containers["description"]
+
+
+async def test_a_client_that_has_it_is_not_sent_it(openapi):
+    first = await get(openapi, "/openapi/v2", accept_encoding="gzip")
+    assert first.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(first.body).startswith(b'{"swagger":"2.0"')
+    again = await get(openapi, "/openapi/v2", if_none_match=first.headers["etag"])
+    assert (again.status, again.body) == (304, b"")
+
+
+async def test_an_old_hash_leads_to_the_new_one(openapi):
+    response = await get(openapi, "/openapi/v3/api/v1?hash=OLD")
+    assert response.status == 301
+    assert (await get(openapi, response.headers["location"])).status == 200
+
+
+async def test_refusals(openapi):
+    with pytest.raises(NotFound):
+        await get(openapi, "/openapi/v3/apis/none/v1")
+    with pytest.raises(NotAcceptable):
+        await get(openapi, "/openapi/v2", accept="application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
