@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pilothouse.kit.clock import Clock, SystemClock
+from pilothouse.kit.mounts import unmount_below
 from pilothouse.main.paths import Paths
 from pilothouse.main.runtime.containerd import Containerd, ContainerdOptions
 from pilothouse.main.runtime.host import apply_settings, share_mounts
 from pilothouse.main.runtime.network import NetworkOptions, NodeNetwork
-from pilothouse.main.runtime.remains import unmount_below
 from pilothouse.main.settings import Settings
 
 

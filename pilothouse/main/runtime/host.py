@@ -1,11 +1,7 @@
-"""What the machine can do and how it must be set for containers: capabilities, cgroups, overlay mounts, kernel settings.
-
-Mounting goes through libc, as the standard library has no call for it.
-"""
+"""What the machine can do and how it must be set for containers: capabilities, cgroups, overlay mounts, kernel settings."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import tempfile
 from collections.abc import Sequence
@@ -13,11 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from pilothouse.kit.mounts import MS_REC, MS_SHARED, mount, mounts, unmount
 from pilothouse.main.runtime.requirements import find_program
 
 _CAP_SYS_RESOURCE = 24
-_MS_REC, _MS_SHARED = 1 << 14, 1 << 20
-_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -31,45 +26,6 @@ class CgroupDriver(Enum):
 
 class HostError(Exception):
     """The machine cannot be set up as containers need it; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A line of `mountinfo`."""
-
-    point: Path
-    type: str
-    is_shared: bool
-
-
-def mounts() -> tuple[Mount, ...]:
-    """The mounts of this mount namespace, in the order they were made."""
-    found = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            before, _, after = line.partition(" - ")
-            fields = before.split()
-            point = fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
-            is_shared = any(option.startswith("shared:") for option in fields[6:])
-            found.append(Mount(Path(point), after.split()[0], is_shared))
-    return tuple(found)
-
-
-def mount(source: str, target: Path, type: str, flags: int = 0, options: str = "") -> None:
-    """mount(2). Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    encoded = [os.fsencode(text) for text in (source, str(target), type)]
-    if libc.mount(*encoded, ctypes.c_ulong(flags), os.fsencode(options) if options else None) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(target))
-
-
-def unmount(target: Path) -> None:
-    """Take a mount away at once, also while it is in use. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(target), _MNT_DETACH | _UMOUNT_NOFOLLOW) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(target))
 
 
 def can_lower_oom_score() -> bool:
@@ -115,7 +71,7 @@ def share_mounts() -> None:
     if root is not None and root.is_shared:
         return
     try:
-        mount("none", Path("/"), "none", _MS_REC | _MS_SHARED)
+        mount("none", Path("/"), "none", MS_REC | MS_SHARED)
     except OSError as error:
         raise HostError(f"mounts cannot be shared (`mount --make-rshared /`): {error.strerror}") from error
 

@@ -7,17 +7,16 @@ Only what lies under the given directories or was started with the given socket 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
-from pilothouse.main.runtime.host import mounts, unmount
+from pilothouse.kit.mounts import unmount_below
 
 log = get_logger("pilothouse.runtime.remains")
 
@@ -40,19 +39,6 @@ def processes_with(flag: str, value: str) -> list[int]:
             if wanted in command:
                 found.append(int(directory.name))
     return found
-
-
-def unmount_below(directories: Sequence[Path]) -> None:
-    """Unmount everything mounted at or under the directories, the last mount first. Raises OSError."""
-    resolved = [directory.resolve() for directory in directories]
-    for mount in reversed(mounts()):
-        if any(mount.point.is_relative_to(directory) for directory in resolved):
-            try:
-                unmount(mount.point)
-            except OSError as error:
-                # A propagated unmount may have taken it already.
-                if error.errno not in (errno.EINVAL, errno.ENOENT):
-                    raise
 
 
 class Remains:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.kit.clock import SystemClock
+from pilothouse.kit.mounts import mounts
 from pilothouse.main.runtime import host
 from pilothouse.main.runtime.containerd import Containerd, ContainerdError, ContainerdOptions, Machine, configuration
 from pilothouse.main.runtime.images import PAUSE_IMAGE, File, ImageConfig, ImageError, pack
@@ -155,7 +156,7 @@ def traces(node: Node, directory: Path) -> list[str]:
     return [
         *(f"process {pid}" for pid in processes_with("-address", str(node.options.address))),
         *(f"process {pid}" for pid in processes_with("--config", str(node.options.configuration))),
-        *(f"mount {mount.point}" for mount in host.mounts() if mount.point.is_relative_to(directory)),
+        *(f"mount {mount.point}" for mount in mounts() if mount.point.is_relative_to(directory)),
         *(f"cgroup {path}" for path in host.CGROUP_ROOT.glob(f"**/kubepods-{os.getpid()}*")),
         *(f"link {path}" for path in Path("/sys/class/net").glob(node.network_options.bridge)),
         *(f"cni {path}" for path in Path("/var/lib/cni/results").glob(f"{node.network_options.name}-*")),
