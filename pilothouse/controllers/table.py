@@ -5,6 +5,7 @@ The garbage collector comes last: it shares the informers of all before it.
 
 from __future__ import annotations
 
+from pilothouse.controllers.cluster_role import ClusterRoleAggregationController
 from pilothouse.controllers.deployment.controller import DeploymentController
 from pilothouse.controllers.endpoints.controllers import EndpointsController, EndpointSliceController
 from pilothouse.controllers.garbage.controller import GarbageCollector
@@ -32,6 +33,7 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         DeploymentController,
         ReplicaSetController,
         NamespaceController,
+        ClusterRoleAggregationController,
         PodGarbageCollector,
         GarbageCollector,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from pilothouse.api import meta, status
 from pilothouse.api.gvr import (
+    CLUSTER_ROLES,
     CONFIG_MAPS,
     CORE_EVENTS,
     DEPLOYMENTS,
@@ -295,3 +296,16 @@ async def test_a_silent_node_is_tainted_and_its_pods_evicted() -> None:
         await cluster.settle()
         assert await cluster.names(PODS, "default") == []
         assert "taints" not in (await cluster.client.get(NODES, "", "n1"))["spec"]
+
+
+async def test_aggregated_cluster_roles_take_up_new_rules() -> None:
+    async with running("clusterrole-aggregation-controller") as cluster:
+        selectors = [{"matchLabels": {"to": "all"}}]
+        await cluster.create(CLUSTER_ROLES, "all", aggregationRule={"clusterRoleSelectors": selectors}, rules=[])
+        rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+        await cluster.create(CLUSTER_ROLES, "part", metadata={"labels": {"to": "all"}}, rules=[rule])
+
+        async def has_it() -> bool:
+            return bool((await cluster.client.get(CLUSTER_ROLES, "", "all")).get("rules") == [rule])
+
+        await cluster.until(has_it)

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pilothouse.api import cluster_role as aggregation
 from pilothouse.api import gvr as kinds
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, annotations_of, labels_of, name_of
-from pilothouse.apiserver.authz import aggregation
 from pilothouse.apiserver.authz.rules import compact, missing
 
 AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
