@@ -80,7 +80,15 @@ def _no_conditions(obj: View) -> Sequence[Object]:
     return ()
 
 
+def _free(obj: View) -> bool:
+    return False
+
+
 def _no_warnings(obj: View) -> Sequence[str]:
+    return ()
+
+
+def _no_update_warnings(new: View, old: View) -> Sequence[str]:
     return ()
 
 
@@ -121,7 +129,11 @@ class Resource:
     """Immutable fields and transitions; takes the new and the old object. `validate` runs as well."""
     validate_status_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
     warnings: Callable[[View], Sequence[str]] = _no_warnings
-    """Deprecated or doubtful use, for `Warning` headers."""
+    """Deprecated or doubtful use in a new object, for `Warning` headers."""
+    update_warnings: Callable[[View, View], Sequence[str]] = _no_update_warnings
+    """The same for an update; takes the new and the old object."""
+    deprecation: str = ""
+    """A warning that goes with every request for the kind, such as `v1 Endpoints is deprecated in v1.33+; …`."""
 
     has_generation: bool = True
     """Whether `metadata.generation` counts changes of the spec."""
@@ -134,6 +146,10 @@ class Resource:
     default_grace_period_s: Callable[[View], int] | None = None
     """Graceful deletion: the grace period when the client names none. None means objects go at once; 0 that this one does, whatever
     the client names."""
+    is_held: Callable[[View], bool] = _free
+    """Whether something other than `metadata.finalizers` keeps an object whose deletion was asked for."""
+    mark_deleted: Callable[[Object], None] = _nothing
+    """What changes, beyond the metadata, when the deletion of an object that stays for a while begins."""
     secret: bool = False
     """Whether values are sensitive (encryption at rest, never logged)."""
 

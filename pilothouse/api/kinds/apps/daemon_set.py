@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, labels, number, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.validate.workload import (
+    validate_daemon_set,
+    validate_daemon_set_status_update,
+    validate_selector_update,
+)
 
 
 def _prepare_create(draft: Object) -> None:
@@ -47,4 +53,9 @@ DAEMON_SET = Resource(
     ),
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
+    warnings=pod_warnings.of_template("spec", "template"),
+    update_warnings=pod_warnings.of_changed_template("spec", "template"),
+    validate=validate_daemon_set,
+    validate_update=validate_selector_update,
+    validate_status_update=validate_daemon_set_status_update,
 )

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
+from pilothouse.api.validate.workload import (
+    validate_deployment,
+    validate_deployment_status_update,
+    validate_selector_update,
+)
 
 
 def _ready(obj: View, now: float) -> str:
@@ -30,4 +36,9 @@ DEPLOYMENT = Resource(
         *template_columns("spec", "template"),
     ),
     prepare_create=clears_status(gvr.DEPLOYMENTS),
+    warnings=pod_warnings.of_template("spec", "template", names_pods=True),
+    update_warnings=pod_warnings.of_changed_template("spec", "template"),
+    validate=validate_deployment,
+    validate_update=validate_selector_update,
+    validate_status_update=validate_deployment_status_update,
 )

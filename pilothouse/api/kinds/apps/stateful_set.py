@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.path import Path
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
+from pilothouse.api.validate.workload import (
+    validate_stateful_set,
+    validate_stateful_set_status_update,
+    validate_stateful_set_update,
+)
 
 
 def _ready(obj: View, now: float) -> str:
     return f"{at(obj, 'status', 'readyReplicas') or 0}/{at(obj, 'spec', 'replicas') or 0}"
+
+
+_of_template = pod_warnings.of_template("spec", "template")
+
+
+def _warnings(obj: View) -> list[str]:
+    warnings = list(_of_template(obj))
+    for i, claim in enumerate(at(obj, "spec", "volumeClaimTemplates") or ()):
+        warnings += pod_warnings.of_claim(claim.get("spec") or {}, Path(f"spec.volumeClaimTemplates[{i}]"))
+    if (at(obj, "spec", "revisionHistoryLimit") or 0) < 0:
+        keeps = "a negative value retains all historical revisions; a value >= 0 is recommended"
+        warnings.append(f"spec.revisionHistoryLimit: {keeps}")
+    return warnings
 
 
 STATEFUL_SET = Resource(
@@ -24,4 +44,9 @@ STATEFUL_SET = Resource(
     name_rule="dns-label",
     columns=(NAME, Column("Ready", _ready), AGE, *template_columns("spec", "template", selector_path=None)),
     prepare_create=clears_status(gvr.STATEFUL_SETS),
+    warnings=_warnings,
+    update_warnings=pod_warnings.of_changed_template("spec", "template"),
+    validate=validate_stateful_set,
+    validate_update=validate_stateful_set_update,
+    validate_status_update=validate_stateful_set_status_update,
 )

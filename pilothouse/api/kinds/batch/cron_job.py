@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import duration, gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNSET, View, at, count, template_columns, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
@@ -36,4 +37,6 @@ CRON_JOB = Resource(
         ),
     ),
     prepare_create=clears_status(gvr.CRON_JOBS),
+    warnings=pod_warnings.of_template("spec", "jobTemplate", "spec", "template", names_pods=True),
+    update_warnings=pod_warnings.of_changed_template("spec", "jobTemplate", "spec", "template"),
 )

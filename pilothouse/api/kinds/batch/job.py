@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import duration, gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object, is_condition_true, parse_time
@@ -78,4 +79,6 @@ JOB = Resource(
         *template_columns("spec", "template"),
     ),
     prepare_create=_prepare_create,
+    warnings=pod_warnings.of_template("spec", "template", names_pods=True),
+    update_warnings=pod_warnings.of_changed_template("spec", "template"),
 )

@@ -26,4 +26,5 @@ COMPONENT_STATUS = Resource(
     verbs=READ_ONLY_VERBS,
     has_generation=False,
     columns=(NAME, Column("Status", _health), _said("message"), _said("error")),
+    deprecation="v1 ComponentStatus is deprecated in v1.19+",
 )

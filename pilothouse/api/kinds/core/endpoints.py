@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
 from pilothouse.api.resource import Column, Resource
+from pilothouse.api.validate.endpoint import validate_endpoints
 
 _SHOWN = 3
 
@@ -32,4 +33,6 @@ ENDPOINTS = Resource(
     has_generation=False,
     columns=(NAME, Column("Endpoints", _endpoints), AGE),
     create_on_update=True,
+    deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    validate=validate_endpoints,
 )

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, View, at, flag_of, wide
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.api.validate.node import validate_node, validate_node_status_update, validate_node_update
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE = "kubernetes.io/role"
@@ -38,6 +39,15 @@ def _kernel(obj: View) -> str:
     return f"{kernel} ({architecture})" if architecture else str(kernel)
 
 
+def _warnings(obj: View) -> list[str]:
+    found = []
+    if at(obj, "spec", "configSource") is not None:
+        found.append("spec.configSource: the feature is removed")
+    if at(obj, "spec", "externalID"):
+        found.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+    return found
+
+
 NODE = Resource(
     gvr.NODES,
     short_names=("no",),
@@ -59,4 +69,9 @@ NODE = Resource(
         wide("Kernel-Version", _kernel),
         wide("Container-Runtime", lambda obj: at(obj, "status", "nodeInfo", "containerRuntimeVersion") or UNKNOWN),
     ),
+    warnings=_warnings,
+    update_warnings=lambda new, old: _warnings(new),
+    validate=validate_node,
+    validate_update=validate_node_update,
+    validate_status_update=validate_node_status_update,
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr, quantity
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.meta import Object
+from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource
 
 
@@ -39,6 +41,34 @@ def _prepare_status_update(draft: Object, old: View) -> None:
         status.setdefault("lastPhaseTransitionTime", before["lastPhaseTransitionTime"])
 
 
+_SOURCES = {
+    "cephfs": "deprecated in v1.28, non-functional in v1.31+",
+    "photonPersistentDisk": "deprecated in v1.11, non-functional in v1.16+",
+    "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
+    "storageos": "deprecated in v1.22, non-functional in v1.25+",
+    "glusterfs": "deprecated in v1.25, non-functional in v1.26+",
+    "rbd": "deprecated in v1.28, non-functional in v1.31+",
+}
+_ANNOTATIONS = {
+    "volume.beta.kubernetes.io/storage-class": 'deprecated since v1.8; use "storageClassName" attribute instead',
+    "volume.beta.kubernetes.io/mount-options": 'deprecated since v1.31; use "mountOptions" attribute instead',
+}
+
+
+def _warnings(obj: View) -> list[str]:
+    spec = obj.get("spec") or {}
+    annotations = obj["metadata"].get("annotations") or {}
+    found = [f"metadata.annotations[{key}]: {text}" for key, text in _ANNOTATIONS.items() if key in annotations]
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        instead = "Instead, the recommended approach is to use dynamic provisioning."
+        found.append(f"spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. {instead}")
+    path = Path("spec.nodeAffinity.required.nodeSelectorTerms")
+    for i, term in enumerate(at(spec, "nodeAffinity", "required", "nodeSelectorTerms") or ()):
+        found += pod_warnings.of_node_selector_term(term, path.index(i))
+    shown = {"storageos": "storageOS"}
+    return found + [f"spec.{shown.get(key, key)}: {text}" for key, text in _SOURCES.items() if key in spec]
+
+
 PERSISTENT_VOLUME = Resource(
     gvr.PERSISTENT_VOLUMES,
     short_names=("pv",),
@@ -60,4 +90,6 @@ PERSISTENT_VOLUME = Resource(
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
     returns_deleted=True,
+    warnings=_warnings,
+    update_warnings=lambda new, old: _warnings(new),
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr, quantity
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.kinds.core.persistent_volume import storage_class
 from pilothouse.api.meta import Object
+from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.validate.claim import validate_claim, validate_claim_status_update, validate_claim_update
 
 
 def _phase(obj: View, now: float) -> str:
@@ -49,6 +52,17 @@ def _align_data_sources(draft: Object, old: View | None) -> None:
         spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
 
 
+_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
+
+
+def _warnings(obj: View) -> list[str]:
+    found = list(pod_warnings.of_claim(obj.get("spec") or {}, Path("spec")))
+    if _OLD_CLASS in (obj["metadata"].get("annotations") or {}):
+        instead = 'deprecated since v1.8; use "storageClassName" attribute instead'
+        found.insert(0, f"metadata.annotations[{_OLD_CLASS}]: {instead}")
+    return found
+
+
 PERSISTENT_VOLUME_CLAIM = Resource(
     gvr.PERSISTENT_VOLUME_CLAIMS,
     short_names=("pvc",),
@@ -68,4 +82,9 @@ PERSISTENT_VOLUME_CLAIM = Resource(
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
     returns_deleted=True,
+    warnings=_warnings,
+    update_warnings=lambda new, old: _warnings(new),
+    validate=validate_claim,
+    validate_update=validate_claim_update,
+    validate_status_update=validate_claim_status_update,
 )

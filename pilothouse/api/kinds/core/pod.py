@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, value_of, wide
 from pilothouse.api.kinds.core import pod_state
 from pilothouse.api.meta import Object
+from pilothouse.api.path import Path
 from pilothouse.api.qos import qos_class
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
 
@@ -143,6 +145,12 @@ def _summary(what: str) -> Any:
     return lambda pod, now: getattr(pod_state.summary(pod, now), what)
 
 
+def _warnings(pod: View) -> list[str]:
+    """Of a new pod only: people seldom change one by hand, and components do so often."""
+    named = pod_warnings.of_name(pod, is_pod=True)
+    return named + pod_warnings.of_pod(pod.get("spec") or {}, pod["metadata"], Path())
+
+
 POD = Resource(
     gvr.PODS,
     short_names=("po",),
@@ -187,4 +195,5 @@ POD = Resource(
     prepare_status_update=_prepare_status_update,
     default_grace_period_s=_grace_period_s,
     returns_deleted=True,
+    warnings=_warnings,
 )

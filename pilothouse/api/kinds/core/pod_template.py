@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import NAME, View, at, labels
 from pilothouse.api.resource import Column, Resource
+from pilothouse.api.validate.workload import validate_pod_template
 
 
 def _of_containers(key: str) -> Column:
@@ -22,4 +24,7 @@ POD_TEMPLATE = Resource(
     gvr.POD_TEMPLATES,
     columns=(NAME, _of_containers("name"), _of_containers("image"), Column("Pod Labels", _labels)),
     returns_deleted=True,
+    warnings=pod_warnings.of_template("template"),
+    update_warnings=pod_warnings.of_changed_template("template"),
+    validate=validate_pod_template,
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, at, labels, number, template_columns, value_of, wide
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
+from pilothouse.api.validate.workload import validate_replica_set_status_update, validate_replication_controller
 
 REPLICATION_CONTROLLER = Resource(
     gvr.REPLICATION_CONTROLLERS,
@@ -27,4 +29,8 @@ REPLICATION_CONTROLLER = Resource(
         wide("Selector", lambda obj: labels(at(obj, "spec", "selector"))),
     ),
     prepare_create=clears_status(gvr.REPLICATION_CONTROLLERS),
+    warnings=pod_warnings.of_template("spec", "template", names_pods=True),
+    update_warnings=pod_warnings.of_changed_template("spec", "template"),
+    validate=validate_replication_controller,
+    validate_status_update=validate_replica_set_status_update,
 )

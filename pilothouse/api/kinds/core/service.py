@@ -10,6 +10,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, addresses, at, l
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.api.validate.service import validate_service, validate_service_status_update, validate_service_update
 
 
 def needs_cluster_ip(spec: View) -> bool:
@@ -109,6 +110,34 @@ def _ports(service: View, now: float) -> str:
     return ",".join(pieces) or NONE
 
 
+def _warnings(service: View) -> list[str]:
+    spec = service.get("spec") or {}
+    found: list[str] = []
+    if "service.kubernetes.io/topology-aware-hints" in (service["metadata"].get("annotations") or {}):
+        found.append(
+            "annotation service.kubernetes.io/topology-aware-hints is deprecated, "
+            "please use service.kubernetes.io/topology-mode instead"
+        )
+    is_headless = spec.get("clusterIP") == "None"
+    if is_headless:
+        ignored = {
+            "spec.loadBalancerIP": spec.get("loadBalancerIP"),
+            "spec.externalIPs": spec.get("externalIPs"),
+            "spec.SessionAffinity": spec.get("sessionAffinity", "None") != "None",
+        }
+        found += [f"{name} is ignored for headless services" for name, given in ignored.items() if given]
+    type_ = spec.get("type")
+    if spec.get("externalIPs") and type_ == "ExternalName":
+        found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
+    elif spec.get("externalIPs") and not is_headless:
+        found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+    if spec.get("externalName") and type_ != "ExternalName":
+        found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
+    if spec.get("trafficDistribution") == "PreferClose":
+        found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
+    return found
+
+
 SERVICE = Resource(
     gvr.SERVICES,
     short_names=("svc",),
@@ -133,4 +162,9 @@ SERVICE = Resource(
     prepare_update=_prepare_update,
     create_on_update=True,
     returns_deleted=True,
+    warnings=_warnings,
+    update_warnings=lambda new, old: _warnings(new),
+    validate=validate_service,
+    validate_update=validate_service_update,
+    validate_status_update=validate_service_status_update,
 )

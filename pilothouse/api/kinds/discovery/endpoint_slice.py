@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, joined, text
 from pilothouse.api.resource import Column, Resource
+from pilothouse.api.validate.endpoint import validate_endpoint_slice, validate_endpoint_slice_update
 
 
 def _ports(obj: View, now: float) -> str:
@@ -15,7 +16,15 @@ def _endpoints(obj: View, now: float) -> str:
     return joined(address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ())
 
 
+def _warnings(obj: View) -> list[str]:
+    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.get("addressType") == "FQDN" else []
+
+
 ENDPOINT_SLICE = Resource(
     gvr.ENDPOINT_SLICES,
     columns=(NAME, text("AddressType", "addressType"), Column("Ports", _ports), Column("Endpoints", _endpoints), AGE),
+    warnings=_warnings,
+    update_warnings=lambda new, old: _warnings(new),
+    validate=validate_endpoint_slice,
+    validate_update=validate_endpoint_slice_update,
 )

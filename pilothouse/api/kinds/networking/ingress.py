@@ -22,6 +22,16 @@ def _hosts(obj: View, now: float) -> str:
     return f"{shown} + {len(rules) - _SHOWN} more..." if more else shown
 
 
+_CLASS = "kubernetes.io/ingress.class"
+
+
+def _warnings(obj: View) -> list[str]:
+    annotations = obj["metadata"].get("annotations") or {}
+    if _CLASS not in annotations or at(obj, "spec", "ingressClassName") is not None:
+        return []
+    return [f"annotation \"{_CLASS}\" is deprecated, please use 'spec.ingressClassName' instead"]
+
+
 INGRESS = Resource(
     gvr.INGRESSES,
     short_names=("ing",),
@@ -35,4 +45,5 @@ INGRESS = Resource(
         AGE,
     ),
     prepare_create=clears_status(gvr.INGRESSES),
+    warnings=_warnings,
 )

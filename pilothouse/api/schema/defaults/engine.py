@@ -41,38 +41,52 @@ def _nothing(obj: Object) -> None:
 
 def _compile(struct: Struct) -> Rule:
     short = struct.name.removeprefix(_PREFIX)
-    constants = tuple(CONSTANTS.get(short, {}).items())
+    constants = CONSTANTS.get(short, {})
+    texts = tuple((key, value) for key, value in constants.items() if isinstance(value, str))
+    mutable = tuple((key, value) for key, value in constants.items() if isinstance(value, dict | list))
+    others = tuple((key, value) for key, value in constants.items() if not isinstance(value, str | dict | list))
     rules = _rules().get(short, ())
-    children = tuple(
+    children = [
         (name, *found) for name, field in struct.fields.items() if (found := _child(field.type, struct)) is not None
-    )
+    ]
     if not (constants or rules or children):
         return _nothing
-    resolved: dict[str, Rule] = {}
+    single = tuple((name, _once_met(inner)) for name, shape, inner in children if shape is _Shape.ONE)
+    lists = tuple((name, _once_met(inner)) for name, shape, inner in children if shape is _Shape.LIST)
+    maps = tuple((name, _once_met(inner)) for name, shape, inner in children if shape is _Shape.MAP)
 
     def apply(obj: Object) -> None:
-        for key, value in constants:
-            if obj.get(key) in (None, ""):
-                obj[key] = value.copy() if value.__class__ is dict or value.__class__ is list else value
+        for key, value in texts:
+            if not obj.get(key):
+                obj[key] = value
+        for key, value in others:
+            if key not in obj:
+                obj[key] = value
+        for key, made in mutable:
+            if key not in obj:
+                obj[key] = made.copy()
         for rule in rules:
             rule(obj)
-        for key, shape, inner in children:
-            member = obj.get(key)
-            if member is None:
-                continue
-            run = resolved.get(key)
-            if run is None:
-                run = resolved[key] = defaulter(inner)
-            if shape is _Shape.ONE:
-                run(member)
-            elif shape is _Shape.LIST:
-                for item in member:
+        for key, inner in single:
+            if key in obj:
+                inner()(obj[key])
+        for key, inner in lists:
+            if key in obj:
+                run = inner()
+                for item in obj[key]:
                     run(item)
-            else:
-                for item in member.values():
+        for key, inner in maps:
+            if key in obj:
+                run = inner()
+                for item in obj[key].values():
                     run(item)
 
     return apply
+
+
+def _once_met(struct: Struct) -> Callable[[], Rule]:
+    """The pass of a type, compiled when a value of it is first met."""
+    return cache(lambda: defaulter(struct))
 
 
 def _child(found: Type, parent: Struct) -> tuple[_Shape, Struct] | None:
