@@ -12,32 +12,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
-from operator import attrgetter
+from itertools import islice
 
 from pilothouse.api import status
 from pilothouse.api.resource import Resource
 from pilothouse.api.selector import FieldSelector, LabelSelector
 from pilothouse.kit.clock import Clock, Timer
 from pilothouse.kit.log import get_logger
-from pilothouse.store import cached as cached_module
 from pilothouse.store.audience import Audience
-from pilothouse.store.base import Change, Compacted, Feed, Revision, Store, prefix_of
-from pilothouse.store.cached import Cached
+from pilothouse.store.base import Change, Compacted, Feed, Page, Revision, Store, prefix_of
+from pilothouse.store.cached import Cached, read
+from pilothouse.store.catalog import Catalog, by_key
 from pilothouse.store.event import ADDED, Encoder, Event, JsonLines
-from pilothouse.store.index import Index
 from pilothouse.store.ring import Ring
 from pilothouse.store.selection import SelectableFields, Selection
-from pilothouse.store.shelf import Shelf
 from pilothouse.store.watcher import Watcher
 
 BOOKMARK_INTERVAL_S = 60.0
 FRESH_TIMEOUT_S = 3.0
 """How long a request waits for a resourceVersion that has not been reached."""
 _POLL_S = 0.05
-_MAX_INDEXES = 8
-_INDEX_FROM = 64
-"""Fewer objects are scanned rather than indexed."""
 
 Subscriber = Callable[[Cached | None, Cached | None], None]
 """Takes an object before and after a change; None where it did not or does not exist."""
@@ -70,9 +64,7 @@ class Cacher:
         self.lines = JsonLines(resource.gvr)
         """The encoder of watches in plain JSON."""
         self._fields = SelectableFields(resource.selectable)
-        self._shelves: dict[str, Shelf] = {}
-        self._count = 0
-        self._indexes: dict[tuple[str, str], Index] = {}
+        self._objects = Catalog(self.prefix, self._fields, is_namespaced=resource.gvr.namespaced)
         self._audience = Audience(self._fields)
         self._bookmarked: dict[Watcher, None] = {}
         self._bookmark_timer: Timer | None = None
@@ -87,7 +79,7 @@ class Cacher:
         cacher = cls(store, resource, clock)
         while True:
             page = await store.list(cacher.prefix)
-            cacher._load([(entry.key, entry.value, entry.mod_revision) for entry in page.entries], page.revision)
+            cacher._load(page)
             try:
                 cacher._feed = await store.follow(cacher.prefix, cacher._apply, after=page.revision)
             except Compacted:
@@ -113,7 +105,7 @@ class Cacher:
         return self._applied if feed is None else max(self._applied, feed.revision)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._objects)
 
     async def fresh(self) -> None:
         """Return when reads show every write that anyone was told of before this call. Immediate with a local store."""
@@ -135,8 +127,7 @@ class Cacher:
 
     def get(self, namespace: str, name: str) -> Cached | None:
         """The object as it is now. `namespace` is empty for cluster-scoped resources."""
-        shelf = self._shelves.get(namespace)
-        return None if shelf is None else shelf.items.get(name)
+        return self._objects.get(namespace, name)
 
     def list(
         self,
@@ -153,9 +144,9 @@ class Cacher:
         Raises BadRequest for a field that cannot be selected by.
         """
         selection = Selection(self._fields, namespace, labels, fields)
-        listing = self._page(self._select(selection, after), limit, self.revision)
+        listing = self._page(self._objects.select(selection, after), limit, self.revision)
         if listing.has_more and selection.is_everything:
-            remaining = self._count_after(namespace, after) - limit
+            remaining = self._objects.count_after(namespace, after) - limit
             return Listing(listing.items, listing.revision, has_more=True, remaining=remaining)
         return listing
 
@@ -181,7 +172,7 @@ class Cacher:
             listing = self.list(namespace, labels=labels, fields=fields, after=after, limit=limit)
             return Listing(listing.items, revision, listing.has_more, listing.remaining)
         selection = Selection(self._fields, namespace, labels, fields)
-        state = {cached.key: cached for cached in self._all(after)}
+        state = {cached.key: cached for cached in self._objects.after(after)}
         start = self.prefix + after
         for event in reversed(events):
             key = event.cached.key
@@ -189,7 +180,7 @@ class Cacher:
                 state.pop(key, None)
             elif key > start:
                 state[key] = event.old
-        past = [cached for cached in sorted(state.values(), key=_key) if selection.matches(cached)]
+        past = [cached for cached in sorted(state.values(), key=by_key) if selection.matches(cached)]
         return self._past_page(past, limit, revision, selection)
 
     async def _list_stored(self, revision: Revision, selection: Selection, after: str, limit: int) -> Listing:
@@ -250,7 +241,7 @@ class Cacher:
         Returns how to unsubscribe. For consumers in the same process, such as authorizers and allocators.
         """
         self._subscribers[subscriber] = None
-        for cached in self._all(""):
+        for cached in list(self._objects):
             self._tell(subscriber, None, cached)
 
         def unsubscribe() -> None:
@@ -266,7 +257,7 @@ class Cacher:
 
     def _initial(self, selection: Selection, encoder: Encoder, bookmark: Revision | None) -> Iterator[bytes]:
         """An iterator over what is there now; encoded as it is read, from a snapshot taken at once."""
-        items = list(self._select(selection))
+        items = list(self._objects.select(selection))
 
         def lines() -> Iterator[bytes]:
             for cached in items:
@@ -304,63 +295,33 @@ class Cacher:
     # Following the store
 
     def _read(self, key: str, value: bytes, revision: Revision) -> Cached:
-        namespace, name = self._split(key)
-        return cached_module.read(key, namespace, name, value, revision)
+        namespace, name = self._objects.split(key)
+        return read(key, namespace, name, value, revision)
 
-    def _split(self, key: str) -> tuple[str, str]:
-        rest = key[len(self.prefix) :]
-        if not self.resource.gvr.namespaced:
-            return "", rest
-        namespace, _, name = rest.partition("/")
-        return namespace, name
-
-    def _load(self, entries: Iterable[tuple[str, bytes, Revision]], revision: Revision) -> None:
-        self._shelves = {}
-        self._count = 0
-        for key, value, mod_revision in entries:
-            cached = self._read(key, value, mod_revision)
-            self._put(cached)
-        self._applied = revision
-        self._ring = Ring(revision)
-
-    def _put(self, cached: Cached) -> None:
-        shelf = self._shelves.get(cached.namespace)
-        if shelf is None:
-            shelf = self._shelves[cached.namespace] = Shelf()
-        shelf.put(cached)
-        self._count += 1
+    def _load(self, page: Page) -> None:
+        self._objects = Catalog(self.prefix, self._fields, is_namespaced=self.resource.gvr.namespaced)
+        for entry in page.entries:
+            self._objects.replace(None, self._read(entry.key, entry.value, entry.mod_revision))
+        self._applied = page.revision
+        self._ring = Ring(page.revision)
 
     def _apply(self, changes: Sequence[Change]) -> None:
+        objects = self._objects
         for change in changes:
-            namespace, name = self._split(change.key)
-            old = self.get(namespace, name)
-            if change.value is None:
-                if old is None:
-                    continue
-                new = None
-                self._remove(old)
-            else:
-                new = cached_module.read(change.key, namespace, name, change.value, change.revision)
-                if old is None:
-                    self._put(new)
-                else:
-                    self._shelves[namespace].put(new)
-            self._applied = change.revision
-            event = Event(change.revision, old, new)
+            key, revision, value = change.key, change.revision, change.value
+            namespace, name = objects.split(key)
+            old = objects.get(namespace, name)
+            new = None if value is None else read(key, namespace, name, value, revision)
+            self._applied = revision
+            if old is None and new is None:
+                continue
+            objects.replace(old, new)
+            event = Event(revision, old, new)
             self._ring.append(event)
-            for index in self._indexes.values():
-                index.replace(old, new)
             for subscriber in tuple(self._subscribers):
                 self._tell(subscriber, old, new)
             self._audience.tell(event)
             event.forget_lines()
-
-    def _remove(self, cached: Cached) -> None:
-        shelf = self._shelves[cached.namespace]
-        shelf.remove(cached.name)
-        if not shelf.items:
-            del self._shelves[cached.namespace]
-        self._count -= 1
 
     def _tell(self, subscriber: Subscriber, old: Cached | None, new: Cached | None) -> None:
         try:
@@ -368,55 +329,6 @@ class Cacher:
         except Exception:
             key = (new or old).key  # type: ignore[union-attr]
             self._log.exception("subscriber failed", key=key)
-
-    # Selecting
-
-    def _all(self, after: str) -> Iterator[Cached]:
-        """Everything in key order, from the first `namespace/name` greater than `after`."""
-        return chain.from_iterable(shelf.ordered(name_after) for shelf, name_after in self._shelves_after(after))
-
-    def _shelves_after(self, after: str) -> Iterator[tuple[Shelf, str]]:
-        """The shelves in order that hold anything after `after`, and after which name in each."""
-        for namespace in sorted(self._shelves, key=_with_slash):
-            name_after = self._name_after(namespace, after)
-            if name_after is not None:
-                yield self._shelves[namespace], name_after
-
-    def _count_after(self, namespace: str, after: str) -> int:
-        if namespace:
-            name_after = self._name_after(namespace, after)
-            return 0 if name_after is None else self._shelves[namespace].count(name_after)
-        return sum(shelf.count(name_after) for shelf, name_after in self._shelves_after(after))
-
-    def _name_after(self, namespace: str, after: str) -> str | None:
-        """`after` as a name in `namespace`: empty if all of it comes after, None if nothing does."""
-        if not self.resource.gvr.namespaced or not after:
-            return after
-        own = f"{namespace}/"
-        if after.startswith(own):
-            return after[len(own) :]
-        return "" if own > after else None
-
-    def _select(self, selection: Selection, after: str = "") -> Iterable[Cached]:
-        """What is selected, in key order, from the first `namespace/name` greater than `after`."""
-        candidates = self._named(selection) if selection.name else self._indexed(selection)
-        if candidates is not None:
-            start = self.prefix + after
-            found = [cached for cached in candidates if cached.key > start and selection.matches(cached)]
-            found.sort(key=_key)
-            return found
-        items = self._in_namespace(selection.namespace, after) if selection.namespace else self._all(after)
-        return items if selection.is_everything else filter(selection.matches, items)
-
-    def _in_namespace(self, namespace: str, after: str) -> Iterator[Cached]:
-        shelf = self._shelves.get(namespace)
-        name_after = self._name_after(namespace, after)
-        return iter(()) if shelf is None or name_after is None else shelf.ordered(name_after)
-
-    def _named(self, selection: Selection) -> Iterable[Cached]:
-        namespaces = (selection.namespace,) if selection.namespace else tuple(self._shelves)
-        found = (self.get(namespace, selection.name) for namespace in namespaces)
-        return (cached for cached in found if cached is not None)
 
     @staticmethod
     def _page(items: Iterable[Cached], limit: int, revision: Revision) -> Listing:
@@ -432,33 +344,6 @@ class Cacher:
             return Listing(items, revision)
         remaining = len(items) - limit if selection.is_everything else None
         return Listing(items[:limit], revision, has_more=True, remaining=remaining)
-
-    def _indexed(self, selection: Selection) -> Iterable[Cached] | None:
-        """The objects that one exact requirement of the selection leaves, by an index that is made when it is first wanted."""
-        if self._count < _INDEX_FROM:
-            return None
-        if selection.trigger is not None:
-            position, value = selection.trigger
-            return (
-                self._index(("field", str(position)), lambda cached: self._fields.values(cached)[position])
-                .get(value)
-                .values()
-            )
-        if selection.labels is not None:
-            for requirement in selection.labels.requirements:
-                wanted = selection.labels.exact_value(requirement.key)
-                if wanted is not None:
-                    return self._index(("label", requirement.key), _label_reader(requirement.key)).get(wanted).values()
-        return None
-
-    def _index(self, name: tuple[str, str], extract: Callable[[Cached], str | None]) -> Index:
-        index = self._indexes.pop(name, None)
-        if index is None:
-            if len(self._indexes) >= _MAX_INDEXES:
-                del self._indexes[next(iter(self._indexes))]
-            index = Index(extract, self._all(""))
-        self._indexes[name] = index
-        return index
 
 
 class Cachers:
@@ -493,17 +378,6 @@ class Cachers:
         for cacher in self._cachers.values():
             cacher.close()
         self._cachers.clear()
-
-
-_key = attrgetter("key")
-
-
-def _label_reader(label: str) -> Callable[[Cached], str | None]:
-    return lambda cached: cached.labels.get(label)
-
-
-def _with_slash(namespace: str) -> str:
-    return namespace + "/"
 
 
 def _too_old(revision: Revision) -> status.Expired:

@@ -49,12 +49,14 @@ class JsonLines:
 class Event:
     """One change of one object: `old` is None for a creation, `new` for a deletion."""
 
-    __slots__ = ("_lines", "new", "old", "revision")
+    __slots__ = ("_lines", "new", "old", "revision", "type")
 
     def __init__(self, revision: Revision, old: Cached | None, new: Cached | None) -> None:
         self.revision = revision
         self.old = old
         self.new = new
+        self.type = ADDED if old is None else DELETED if new is None else MODIFIED
+        """What the event is to those who see everything."""
         self._lines: dict[tuple[str, Encoder], bytes] | None = None
 
     @property

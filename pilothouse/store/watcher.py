@@ -42,8 +42,9 @@ class Watcher:
         self._is_ended = False
 
     def offer(self, event: Event) -> None:
-        """Queue `event` as this watcher has to see it, if at all."""
-        type = self.selection.transition(event)
+        """Queue `event`, which concerns an object in the watcher's namespace, as this watcher has to see it, if at all."""
+        selection = self.selection
+        type = event.type if selection.is_everything else selection.transition(event)
         if type is not None and event.revision > self.revision:
             self.push(event.line(type, self.encoder))
 
