@@ -288,7 +288,7 @@ def _check_resource_claims(claims: list[Part], metadata: Part, path: Path, error
     seen: set[str] = set()
     for i, claim in enumerate(claims):
         if MIRROR in (metadata.get("annotations") or ()):
-            errors.append(field_forbidden(Path(), "static pods do not support resource claims"))
+            errors.append(field_forbidden(Path("[]"), "static pods do not support resource claims"))
             continue
         here, name = path.index(i), claim.get("name", "")
         if not name:

@@ -23,9 +23,9 @@ def validate_pod_resize(new: Part, old: Part) -> list[FieldError]:
     check_annotation_changes(new["metadata"], old["metadata"], errors)
     spec, before = new.get("spec") or _NONE, old.get("spec") or _NONE
     if MIRROR in (old["metadata"].get("annotations") or ()):
-        return [field_forbidden(Path(), "static pods cannot be resized")]
+        return [field_forbidden(Path("[]"), "static pods cannot be resized")]
     if (before.get("os") or _NONE).get("name") == "windows":
-        return [field_forbidden(Path(), "windows pods cannot be resized")]
+        return [field_forbidden(Path("[]"), "windows pods cannot be resized")]
     was = (old.get("status") or _NONE).get("qosClass") or qos_class(before)
     if qos_class(spec) != was:
         shown = (new.get("status") or _NONE).get("qosClass", "")

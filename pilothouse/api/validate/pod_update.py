@@ -179,7 +179,7 @@ def validate_ephemeral_containers_update(new: Part, old: Part) -> list[FieldErro
     errors: Errors = []
     check_annotation_changes(new["metadata"], old["metadata"], errors)
     if MIRROR in (old["metadata"].get("annotations") or ()):
-        return [field_forbidden(Path(), "static pods do not support ephemeral containers")]
+        return [field_forbidden(Path("[]"), "static pods do not support ephemeral containers")]
     path = _SPEC.child("ephemeralContainers")
     now = {each.get("name"): each for each in (new.get("spec") or {}).get("ephemeralContainers") or ()}
     for container in (old.get("spec") or {}).get("ephemeralContainers") or ():

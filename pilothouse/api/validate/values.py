@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from pilothouse.api import names, quantity
-from pilothouse.api.names import Rule
+from pilothouse.api.names import Messages, Rule
 from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
 
 Errors = list[FieldError]
@@ -22,7 +22,7 @@ _BAD_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
-def check_name(rule: Rule, value: Any, path: Path, errors: Errors) -> None:
+def check_name(rule: Callable[[Any], Messages], value: Any, path: Path, errors: Errors) -> None:
     """`value` must obey `rule`, one of those in `api.names`."""
     for message in rule(value):
         errors.append(invalid(path, value, message))
