@@ -18,8 +18,6 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
-from pilothouse.apiserver.authz.attributes import Attributes as Question
-from pilothouse.apiserver.authz.attributes import Authorizer, forbidden
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import error_response, internal
@@ -28,6 +26,7 @@ from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
+from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.apiserver.verbs.create import create
 from pilothouse.apiserver.verbs.delete import delete, delete_collection
@@ -51,9 +50,6 @@ Connector = Callable[[Call], Awaitable[Response]]
 Answerer = Callable[[Call, Object], Awaitable[Object]]
 """Answers an object that was posted and is not kept (reviews, token requests). The object is decoded, defaulted and checked."""
 
-Subhandler = Callable[[Call, Endpoint, float], Awaitable[Response]]
-"""Serves a subresource that is part of an object."""
-
 
 class Authenticator(Protocol):
     async def authenticate(self, request: Request) -> User:
@@ -63,6 +59,11 @@ class Authenticator(Protocol):
 class Impersonator(Protocol):
     async def impersonate(self, request: Request, user: User) -> User:
         """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name. Raises Forbidden, BadRequest."""
+
+
+class Authorizer(Protocol):
+    async def authorize(self, user: User, info: RequestInfo) -> None:
+        """Return if `user` may do this. Raises Forbidden with upstream's message."""
 
 
 class Fairness(Protocol):
@@ -99,7 +100,6 @@ class ApiServer:
         ttl_s: Mapping[GVR, float] | None = None,
         answerers: Mapping[tuple[str, str, str], Answerer] | None = None,
         connectors: Mapping[tuple[str, str, str], Connector] | None = None,
-        subhandlers: Mapping[tuple[str, str, str], Subhandler] | None = None,
         paths: Mapping[str, Connector] | None = None,
     ) -> None:
         self.cachers = cachers
@@ -116,7 +116,7 @@ class ApiServer:
         self._ttl_s = ttl_s or {}
         self._answerers = dict(answerers or {})
         self._connectors = dict(connectors or {})
-        self._subhandlers = dict(subhandlers or {})
+        self._subhandlers = subhandlers(self.registry)
         self._paths = dict(paths or {})
         self._registries: dict[GVR, Registry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -164,7 +164,7 @@ class ApiServer:
                 user = await self._impersonator.impersonate(request, user)
             call = Call(request, info, query, user)
             async with self._seat(user, info):
-                self._authorize(user, info)
+                await self._authorizer.authorize(user, info)
                 response = await self._serve(call)
         except status.StatusError as error:
             response = error_response(error)
@@ -187,12 +187,6 @@ class ApiServer:
 
     def _seat(self, user: User, info: RequestInfo) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._fairness is None else self._fairness.seat(user, info)
-
-    def _authorize(self, user: User, info: RequestInfo) -> None:
-        question = question_of(user, info)
-        decision = self._authorizer.authorize(question)
-        if not decision.is_allowed:
-            raise forbidden(question, decision.reason)
 
     # Dispatch
 
@@ -222,8 +216,10 @@ class ApiServer:
             case "update":
                 return await update(call, endpoint, now)
             case "create":
-                answerer = self._answerers.get((info.api_group, info.resource, ""))
-                return await (create(call, endpoint, now) if answerer is None else answer(call, endpoint, answerer))
+                key = (info.api_group, info.resource, "")
+                if key in self._answerers:
+                    return await answer(call, endpoint, self._answerers[key])
+                return await self._subhandlers.get(key, create)(call, endpoint, now)
             case "delete":
                 return await delete(call, endpoint, now)
             case "deletecollection":
@@ -278,23 +274,6 @@ async def answer(call: Call, endpoint: Endpoint, answerer: Answerer) -> Response
     obj = read_object(call, endpoint, options)
     metadata.set_namespace(obj["metadata"], call.info.namespace if endpoint.gvr.namespaced else "")
     return value_response(call, 201, await answerer(call, obj))
-
-
-def question_of(user: User, info: RequestInfo) -> Question:
-    """What authorization is asked about a request."""
-    if not info.is_resource:
-        return Question(user, info.verb, path=info.path)
-    return Question(
-        user,
-        info.verb,
-        info.api_group,
-        info.api_version,
-        info.resource,
-        info.subresource,
-        info.namespace,
-        info.name,
-        field_selector=info.field_selector,
-    )
 
 
 def is_addressed(endpoint: Endpoint, info: RequestInfo) -> bool:

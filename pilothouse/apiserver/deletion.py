@@ -84,23 +84,31 @@ def plan_deletion(resource: Resource, obj: Mapping[str, Any], options: DeleteOpt
         metadata["finalizers"] = finalizers
     else:
         metadata.pop("finalizers", None)
+    is_held = resource.is_held(obj)
     if graceful:
-        remaining = metadata["deletionGracePeriodSeconds"]
-        return DeletePlan(Step.MARK if finalizers or remaining > 0 else Step.MARK_THEN_REMOVE, metadata)
-    if not finalizers:
+        stays = finalizers or is_held or metadata["deletionGracePeriodSeconds"] > 0
+        return DeletePlan(Step.MARK if stays else Step.MARK_THEN_REMOVE, metadata)
+    if not finalizers and not is_held:
         return DeletePlan(Step.REMOVE, metadata)
     if "deletionTimestamp" not in metadata:
         _count_change(metadata)
         metadata["deletionTimestamp"] = format_time(now)
     elif parse_time(metadata["deletionTimestamp"]) > now:
         metadata["deletionTimestamp"] = format_time(now)
-    metadata["deletionGracePeriodSeconds"] = 0
+    if finalizers:
+        metadata["deletionGracePeriodSeconds"] = 0
     return DeletePlan(Step.MARK, metadata)
 
 
-def is_removed_by_update(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether an update takes away the last that kept a deleted object. Both arguments are metadata."""
-    return "deletionTimestamp" in old and not new.get("finalizers") and not old.get("deletionGracePeriodSeconds")
+def is_removed_by_update(resource: Resource, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether an update takes away the last that kept a deleted object."""
+    metadata = old["metadata"]
+    return (
+        "deletionTimestamp" in metadata
+        and not new["metadata"].get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not resource.is_held(new)
+    )
 
 
 def _shorten(metadata: Object, present: int, grace: int, now: float) -> None:

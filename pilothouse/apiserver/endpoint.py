@@ -51,9 +51,9 @@ class Endpoint:
         """An object of a client in the version that is stored, with its defaults."""
         self.schema.default(obj)
         if self.is_converted:
-            from pilothouse.api import convert
+            from pilothouse.api.convert import convert
 
-            obj = convert.convert(obj, self.gvr, self.resource.gvr)
+            obj = convert(obj, self.gvr, self.resource.gvr)
             schema_of(self.resource.gvr.api_version, self.resource.gvr.kind).default(obj)
         self.resource.default(obj)
         return obj
@@ -61,9 +61,9 @@ class Endpoint:
     def from_stored(self, obj: Object) -> Object:
         """A stored object in the version that the client addressed."""
         if self.is_converted:
-            from pilothouse.api import convert
+            from pilothouse.api.convert import convert
 
-            return convert.convert(obj, self.resource.gvr, self.gvr)
+            return convert(obj, self.resource.gvr, self.gvr)
         return obj
 
     def wire(self, stored: bytes) -> bytes:

@@ -184,14 +184,12 @@ def _table(
     now: float,
     metadata: Mapping[str, Any],
 ) -> Object:
-    from pilothouse.api import printing
+    from pilothouse.api.printing import to_table
 
     include = query.get("includeObject", "") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
-    return printing.to_table(
-        endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version
-    )
+    return to_table(endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version)
 
 
 def _wants_gzip(request: Request) -> bool:

@@ -8,8 +8,9 @@ addresses) is in a `Lifecycle`. Source: apiserver `pkg/registry/generic/registry
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from pilothouse.api import names, status
@@ -33,6 +34,10 @@ GENERATE_NAME_ATTEMPTS = 8
 
 Change = Callable[[Object], Awaitable[Object]]
 """Makes the new object from the present one, which it may change and return. Called again when the write lost a race."""
+
+
+Check = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[FieldError]]
+"""Takes the new and the old object."""
 
 
 class Undo(Protocol):
@@ -222,14 +227,22 @@ class Registry:
 
     # Update
 
-    async def update(self, change: Change, write: Write, *, is_internal: bool = False) -> bytes:
-        """Change an object by `change`; its wire form.
+    async def update(self, change: Change, write: Write, *, check: Check | None = None) -> bytes:
+        """Change an object by `change`; its wire form. `check` validates a subresource that the kind's declaration does not know.
 
-        An internal change, such as a binding, is neither admitted nor validated and does not count as a new generation.
 
         If the new object has a resourceVersion it must be the present one. Raises NotFound, Conflict, Invalid and what admission and
         `change` raise.
         """
+        return await self._retry(change, write, partial(self._update_once, check=check))
+
+    async def change(self, change: Change, write: Write) -> bytes:
+        """The same for what the server itself decides, such as a binding: not admitted, not validated, no new generation."""
+        return await self._retry(change, write, self._change_once)
+
+    async def _retry(
+        self, change: Change, write: Write, once: Callable[[Cached, Change, Write], Awaitable[bytes]]
+    ) -> bytes:
         gvr = self.resource.gvr
         namespace = write.namespace if gvr.namespaced else ""
         for attempt in range(UPDATE_ATTEMPTS):
@@ -238,7 +251,7 @@ class Registry:
             if present is None:
                 raise self.not_found(write.name)
             try:
-                return await (self._change_once if is_internal else self._update_once)(present, change, write)
+                return await once(present, change, write)
             except WriteConflict:
                 if attempt == UPDATE_ATTEMPTS - 1:
                     raise self._modified(write.name) from None
@@ -250,7 +263,7 @@ class Registry:
         draft = await change(present.object())
         return await self._replace(present, draft, present.object(), write)
 
-    async def _update_once(self, present: Cached, change: Change, write: Write) -> bytes:
+    async def _update_once(self, present: Cached, change: Change, write: Write, check: Check | None = None) -> bytes:
         resource = self.resource
         old = present.object()
         draft = await change(present.object())
@@ -267,7 +280,7 @@ class Registry:
         undo = None
         written = False
         try:
-            if write.subresource in ("", "finalize"):
+            if not write.subresource:
                 resource.prepare_update(draft, old)
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
@@ -279,10 +292,10 @@ class Registry:
             else:
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
-                errors = []
+                errors = [] if check is None else list(check(draft, old))
             self._refuse_faults(draft, [*validate_metadata_update(draft, old), *errors])
             if not write.subresource:
-                write.warnings += resource.warnings(draft)
+                write.warnings += resource.update_warnings(draft, old)
             await self.admission.validate(attributes)
             wire = await self._replace(present, draft, old, write)
             written = True
@@ -319,7 +332,7 @@ class Registry:
                     del draft[key]
             for key in old.keys() - {"status", "metadata"}:
                 draft[key] = old[key]
-        elif self.resource.has_status:
+        elif self.resource.has_status and not write.subresource:
             if "status" in old:
                 draft["status"] = old["status"]
             else:
@@ -327,7 +340,7 @@ class Registry:
 
     async def _replace(self, present: Cached, draft: Object, old: Object, write: Write) -> bytes:
         """Store the draft of an update; or nothing, if it changes nothing; or remove it, if nothing holds it any more."""
-        if is_removed_by_update(draft["metadata"], old["metadata"]):
+        if is_removed_by_update(self.resource, draft, old):
             wire = splice(encode(draft, self.resource.gvr), present.revision)
             if not write.dry_run:
                 await self._store.delete(present.key, expect=present.revision)
@@ -379,6 +392,7 @@ class Registry:
             return Deleted(present.wire, is_gone=True)
         is_gone = plan.step is Step.MARK_THEN_REMOVE
         marked = {**old, "metadata": plan.metadata}
+        self.resource.mark_deleted(marked)
         if marked == old:
             return Deleted(present.wire, is_gone=False)
         value = encode(marked, gvr)

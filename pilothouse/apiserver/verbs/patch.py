@@ -83,5 +83,7 @@ def patch_document(call: Call) -> Any:
 
 def apply_patch(type_: str, obj: Object, document: Any, endpoint: Endpoint) -> Object:
     if type_ == STRATEGIC_PATCH:
-        return strategic_patch.apply(obj, document, endpoint.schema)
-    return (json_patch if type_ == JSON_PATCH else merge_patch).apply(obj, document)
+        return strategic_patch.apply(obj, document, strategic_patch.schema_of_struct(endpoint.schema.struct))
+    if type_ == JSON_PATCH:
+        return json_patch.apply(obj, document)
+    return merge_patch.apply(obj, document)

@@ -1,0 +1,36 @@
+"""`namespaces/finalize`: how the namespace controller says that a namespace is empty. Source: `pkg/registry/core/namespace`."""
+
+from __future__ import annotations
+
+from pilothouse.api.meta import Object
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import write_options
+from pilothouse.apiserver.present import object_response
+from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.kit.http.message import Response
+
+
+async def finalize(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Take over `spec.finalizers`; a deleted namespace without any is gone. Raises NotFound, Conflict."""
+    options = write_options(call.query, "UpdateOptions")
+    sent = read_object(call, endpoint, options)
+    name = call.info.name
+    rules.check_name(sent, "", name)
+    registry = await endpoint.registry()
+    write = Write(call.user, name, name, "finalize", options.dry_run, options.to_object(), call.warnings)
+
+    async def change(present: Object) -> Object:
+        if revision := sent["metadata"].get("resourceVersion"):
+            present["metadata"]["resourceVersion"] = revision
+        finalizers = (sent.get("spec") or {}).get("finalizers")
+        spec = present.setdefault("spec", {})
+        if finalizers:
+            spec["finalizers"] = finalizers
+        else:
+            spec.pop("finalizers", None)
+        return present
+
+    return object_response(call, endpoint, 200, await registry.update(change, write), now)

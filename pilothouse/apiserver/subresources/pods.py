@@ -1,0 +1,191 @@
+"""The subresources of a pod that change it: binding, ephemeralcontainers, resize.
+
+Source: `pkg/registry/core/pod/storage/storage.go`, `pkg/registry/core/pod/strategy.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from pilothouse.api.kinds.core.pod import POD
+from pilothouse.api.meta import Object, with_condition
+from pilothouse.api.path import FieldError, Path, invalid_object, not_supported, required
+from pilothouse.api.resource import Resource
+from pilothouse.api.status import BadRequest, Conflict, conflict
+from pilothouse.api.validate.pod_resize import validate_pod_resize
+from pilothouse.api.validate.pod_update import validate_ephemeral_containers_update
+from pilothouse.api.view import json_copy
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import WriteOptions, write_options
+from pilothouse.apiserver.present import object_response, value_response
+from pilothouse.apiserver.registry import Change, Registry, Write
+from pilothouse.apiserver.verbs.body import load, read_object
+from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
+from pilothouse.kit.http.message import Response
+
+SUCCESS: Mapping[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+class PodBinding:
+    """`pods/NAME/binding` and `bindings`: gives a pod its node. `registry_of` gives the registry of pods."""
+
+    def __init__(self, registry_of: Callable[[Resource], Awaitable[Registry]]) -> None:
+        self._registry_of = registry_of
+
+    async def serve(self, call: Call, endpoint: Endpoint, now: float) -> Response:
+        """Raises NotFound, Conflict, Invalid."""
+        options = write_options(call.query, "CreateOptions")
+        subresource = endpoint.subresources.get("binding")
+        binding = read_object(call, endpoint if subresource is None else endpoint.of(subresource), options)
+        rules.set_namespace(binding["metadata"], call.info.namespace)
+        return await _bind(call, await self._registry_of(POD), binding, options, now)
+
+
+async def _bind(call: Call, registry: Registry, binding: Object, options: WriteOptions, now: float) -> Response:
+    metadata = binding["metadata"]
+    name = metadata.get("name", "")
+    if name != (call.info.name or name):
+        raise BadRequest("name in URL does not match name in Binding object")
+    _check_binding(binding)
+    attributes = Attributes(
+        "CREATE",
+        registry.resource,
+        registry.resource.gvr,
+        call.info.namespace,
+        name,
+        call.user,
+        binding,
+        subresource="binding",
+        options=options.to_object(),
+        is_dry_run=options.dry_run,
+        warnings=call.warnings,
+    )
+    await registry.admission.mutate(attributes)
+    await registry.admission.validate(attributes)
+
+    async def assign(pod: Object) -> Object:
+        _check_pod(pod, metadata)
+        pod["spec"]["nodeName"] = binding["target"]["name"]
+        for key in ("annotations", "labels"):
+            if metadata.get(key):
+                pod["metadata"][key] = {**(pod["metadata"].get(key) or {}), **metadata[key]}
+        status = pod.setdefault("status", {})
+        status.pop("nominatedNodeName", None)
+        status["conditions"] = with_condition(status.get("conditions"), {"type": "PodScheduled", "status": "True"}, now)
+        return pod
+
+    await registry.change(assign, Write(call.user, call.info.namespace, name, "binding", options.dry_run))
+    return value_response(call, 201, SUCCESS)
+
+
+def _check_binding(binding: Mapping[str, Any]) -> None:
+    target = binding.get("target") or {}
+    errors: list[FieldError] = []
+    if target.get("kind") and target["kind"] != "Node":
+        errors.append(not_supported(Path("target.kind"), target["kind"], ["Node", "<empty>"]))
+    if not target.get("name"):
+        errors.append(required(Path("target.name")))
+    if errors:
+        raise invalid_object("", "Binding", binding["metadata"].get("name", ""), errors)
+
+
+def _check_pod(pod: Mapping[str, Any], binding: Mapping[str, Any]) -> None:
+    metadata, spec = pod["metadata"], pod["spec"]
+    name = metadata["name"]
+    for key, text in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        if binding.get(key) and binding[key] != metadata.get(key):
+            why = f"Precondition failed: {text} in precondition: {binding[key]}, {text} in object meta: {metadata.get(key)}"
+            raise conflict("pods", "", name, why)
+    why = ""
+    if "deletionTimestamp" in metadata:
+        why = f"pod {name} is being deleted, cannot be assigned to a host"
+    elif spec.get("nodeName"):
+        why = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
+    elif spec.get("schedulingGates"):
+        why = f"pod {name} has non-empty .spec.schedulingGates"
+    if why:
+        raise Conflict(f'Operation cannot be fulfilled on pods/binding "{name}": {why}', kind="pods/binding", name=name)
+
+
+async def ephemeral_containers(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Add containers for debugging to a running pod: `kubectl debug`."""
+
+    def take(present: Object, sent: Mapping[str, Any]) -> None:
+        added = (sent.get("spec") or {}).get("ephemeralContainers")
+        if added:
+            present["spec"]["ephemeralContainers"] = added
+        else:
+            present["spec"].pop("ephemeralContainers", None)
+
+    return await _part(call, endpoint, now, take, validate_ephemeral_containers_update)
+
+
+async def resize(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Change the resources of a pod's containers while they run (KEP-1287)."""
+
+    def take(present: Object, sent: Mapping[str, Any]) -> None:
+        present["spec"] = sent.get("spec") or {}
+
+    return await _part(call, endpoint, now, take, validate_pod_resize)
+
+
+async def _part(
+    call: Call,
+    endpoint: Endpoint,
+    now: float,
+    take: Callable[[Object, Mapping[str, Any]], None],
+    check: Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[FieldError]],
+) -> Response:
+    """GET gives the pod; PUT and PATCH take one part of it."""
+    info = call.info
+    registry = await endpoint.registry()
+    if info.verb == "get":
+        return object_response(call, endpoint, 200, (await registry.get(info.namespace, info.name)).wire, now)
+    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions")
+    change = (
+        _replacing(call, endpoint, options, take) if info.verb == "update" else _patching(call, endpoint, options, take)
+    )
+    write = Write(
+        call.user, info.namespace, info.name, info.subresource, options.dry_run, options.to_object(), call.warnings
+    )
+    return object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
+
+
+def _replacing(
+    call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
+) -> Change:
+    sent = read_object(call, endpoint, options)
+    rules.check_name(sent, call.info.namespace, call.info.name)
+
+    async def change(present: Object) -> Object:
+        _keep_preconditions(present, sent)
+        take(present, sent)
+        return present
+
+    return change
+
+
+def _patching(
+    call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
+) -> Change:
+    type_, document = patch_type(call), patch_document(call)
+
+    async def change(present: Object) -> Object:
+        base = json_copy(present)
+        sent = load(apply_patch(type_, base, document, endpoint), call, endpoint, options)
+        rules.check_name(sent, call.info.namespace, call.info.name)
+        _keep_preconditions(present, sent)
+        take(present, sent)
+        return present
+
+    return change
+
+
+def _keep_preconditions(present: Object, sent: Mapping[str, Any]) -> None:
+    for key in ("resourceVersion", "uid"):
+        if sent["metadata"].get(key):
+            present["metadata"][key] = sent["metadata"][key]

@@ -1,0 +1,123 @@
+"""The scale subresource: how many replicas, for every kind that declares where it keeps that number.
+
+Source: `pkg/registry/apps/deployment/storage`, `autoscaling/v1.Scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from pilothouse.api import selector
+from pilothouse.api.meta import Object
+from pilothouse.api.path import Path, invalid, invalid_object
+from pilothouse.api.resource import ScalePaths
+from pilothouse.api.schema import schema_of
+from pilothouse.api.status import conflict
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.decode import check_identity, decode
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import WriteOptions, write_options
+from pilothouse.apiserver.present import value_response
+from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
+from pilothouse.kit.http.message import Response
+
+_COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """GET, PUT and PATCH. Raises NotFound, Conflict, Invalid, BadRequest."""
+    paths = endpoint.resource.scale or ScalePaths()
+    registry = await endpoint.registry()
+    info = call.info
+    if info.verb == "get":
+        cached = await registry.get(info.namespace, info.name)
+        return value_response(call, 200, scale_of(cached.object(), paths))
+    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions")
+    write = Write(call.user, info.namespace, info.name, "scale", options.dry_run, options.to_object(), call.warnings)
+    spoken = endpoint.of(endpoint.subresources["scale"])
+    if info.verb == "update":
+        sent = _read(call, spoken, options)
+
+        async def wanted(present: Object) -> Object:
+            return sent
+    else:
+        type_, document = patch_type(call), patch_document(call)
+
+        async def wanted(present: Object) -> Object:
+            patched = apply_patch(type_, scale_of(present, paths), document, spoken)
+            check_identity(patched, spoken.gvr)
+            call.warnings.extend(spoken.schema.load(patched, strict=options.field_validation))
+            return patched
+
+    async def change(present: Object) -> Object:
+        scale = await wanted(present)
+        rules.check_name(scale, info.namespace, info.name)
+        _check(scale, present, endpoint)
+        _put(present, paths.replicas, (scale.get("spec") or {}).get("replicas", 0))
+        return present
+
+    wire = await registry.update(change, write)
+    return value_response(call, 200, scale_of(orjson.loads(wire), paths))
+
+
+def scale_of(obj: Mapping[str, Any], paths: ScalePaths) -> Object:
+    """The Scale of an object."""
+    metadata = {key: obj["metadata"][key] for key in _COPIED if key in obj["metadata"]}
+    replicas = _at(obj, paths.replicas)
+    status: Object = {"replicas": _at(obj, paths.status_replicas) or 0}
+    selected = _at(obj, paths.selector)
+    if selected:
+        parsed = selector.from_map(selected) if paths.selector_is_map else selector.from_object(selected)
+        status["selector"] = str(parsed)
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
+    }
+
+
+def _read(call: Call, spoken: Endpoint, options: WriteOptions) -> Object:
+    obj, duplicates = decode(call.request.body, call.request.headers, "Scale")
+    check_identity(obj, spoken.gvr)
+    schema = schema_of("autoscaling/v1", "Scale")
+    call.warnings.extend(schema.load(obj, strict=options.field_validation, duplicates=duplicates))
+    obj.setdefault("metadata", {})
+    return obj
+
+
+def _check(scale: Mapping[str, Any], present: Mapping[str, Any], endpoint: Endpoint) -> None:
+    gvr = endpoint.gvr
+    metadata = scale["metadata"]
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if replicas < 0:
+        fault = invalid(Path("spec.replicas"), replicas, "must be greater than or equal to 0")
+        raise invalid_object("autoscaling", "Scale", metadata.get("name", ""), [fault])
+    for name, text in (("uid", "UID"), ("resourceVersion", "resourceVersion")):
+        if metadata.get(name) and metadata[name] != present["metadata"].get(name):
+            why = (
+                f"Precondition failed: {text} in precondition: {metadata[name]}, "
+                f"{text} in object meta: {present['metadata'].get(name)}"
+            )
+            raise conflict(gvr.plural, gvr.group, metadata["name"], why)
+
+
+def _at(obj: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = obj
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value
+
+
+def _put(obj: Object, path: tuple[str, ...], value: Any) -> None:
+    for name in path[:-1]:
+        obj = obj.setdefault(name, {})
+    obj[path[-1]] = value
