@@ -13,6 +13,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.path import Path
 from pilothouse.api.qos import qos_class
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.kit.deferred import Deferred
 
 _GATED = {
     "type": "PodScheduled",
@@ -193,6 +194,9 @@ POD = Resource(
     ),
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
+    validate=Deferred("pilothouse.api.validate.pod", "validate_pod"),
+    validate_update=Deferred("pilothouse.api.validate.pod_update", "validate_pod_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.pod_status", "validate_pod_status_update"),
     default_grace_period_s=_grace_period_s,
     returns_deleted=True,
     warnings=_warnings,
