@@ -32,6 +32,8 @@ BOOKMARK_INTERVAL_S = 60.0
 FRESH_TIMEOUT_S = 3.0
 """How long a request waits for a resourceVersion that has not been reached."""
 _POLL_S = 0.05
+_PAST_REVISIONS = 1000
+"""How far back in the store's revisions a new cacher begins."""
 
 Subscriber = Callable[[Cached | None, Cached | None], None]
 """Takes an object before and after a change; None where it did not or does not exist."""
@@ -75,16 +77,22 @@ class Cacher:
 
     @classmethod
     async def open(cls, store: Store, resource: Resource, clock: Clock) -> Cacher:
-        """A cacher that holds all objects of `resource` and follows the store. Raises StoreUnavailable."""
+        """A cacher that holds all objects of `resource` and follows the store. Raises StoreUnavailable.
+
+        It begins a little in the past, where the store still knows it, so that clients of a server that has restarted can go on
+        watching where they were and need not list everything again.
+        """
         cacher = cls(store, resource, clock)
+        start = Revision(max(await store.revision() - _PAST_REVISIONS, 0))
         while True:
-            page = await store.list(cacher.prefix)
-            cacher._load(page)
             try:
+                page = await store.list(cacher.prefix, at=start)
+                cacher._load(page)
                 cacher._feed = await store.follow(cacher.prefix, cacher._apply, after=page.revision)
-            except Compacted:
-                continue
-            return cacher
+            except Compacted as error:
+                start = error.oldest
+            else:
+                return cacher
 
     def close(self) -> None:
         """Stop following the store and end all watches. Idempotent."""

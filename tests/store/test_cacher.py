@@ -84,6 +84,7 @@ async def test_fields_that_cannot_be_selected_by_are_refused(cacher: Cacher) -> 
 async def test_a_watch_from_before_the_ring_is_refused(store: MemoryStore, clock: VirtualClock) -> None:
     first = await write(store, "x", "a")
     second = await write(store, "x", "a")
+    await store.compact(second)
     cacher = await Cacher.open(store, POD, clock)
     with pytest.raises(status.Expired) as error:
         await cacher.watch(after=first)
@@ -234,33 +235,40 @@ async def test_selectors_scanned_and_indexed(store: MemoryStore, cacher: Cacher,
     assert numbers("mod=9") == [2]
 
 
+@pytest.mark.parametrize("is_in_ring", [True, False])
 async def test_an_earlier_revision_is_listed_from_the_ring_or_the_store(
-    store: MemoryStore, clock: VirtualClock
+    store: MemoryStore, clock: VirtualClock, is_in_ring: bool
 ) -> None:
     await write(store, "x", "a", labels={"v": "1"})
     old = await write(store, "x", "b")
     await write(store, "x", "a", labels={"v": "2"})
+    await write(store, "w", "c")
+    await store.delete(pod_key("x", "b"))
+    if not is_in_ring:
+        for _ in range(1000):
+            await store.put("/registry/core/nodes/n", b"")
     cacher = await Cacher.open(store, POD, clock)
-    for _ in range(2):
-        listing = await cacher.list_at(old, limit=1)
-        assert (names(listing.items), listing.remaining, listing.revision) == (["x/a"], 1, old)
-        assert names((await cacher.list_at(old, labels=selector.parse_labels("v=1"))).items) == ["x/a"]
-        assert names((await cacher.list_at(old, "x", after="x/a")).items) == ["x/b"]
-        assert names((await cacher.list_at(old, "y")).items) == []
-        old = cacher.revision
-        await store.delete(pod_key("x", "b"))
-        await write(store, "w", "c")
-        await write(store, "x", "a", labels={"v": "3"})
-        await write(store, "x", "b")
-        await store.delete(pod_key("x", "b"))
-        await store.put(pod_key("x", "a"), pod("x", "a", {"v": "1"}), expect=None)
-        await store.delete(pod_key("w", "c"))
-        await store.put(pod_key("x", "b"), pod("x", "b"))
-        await write(store, "x", "a", labels={"v": "1"})
-        old = cacher.revision
+    await write(store, "x", "a", labels={"v": "3"})
+    listing = await cacher.list_at(old, limit=1)
+    assert (names(listing.items), listing.remaining, listing.revision) == (["x/a"], 1, old)
+    assert names((await cacher.list_at(old, labels=selector.parse_labels("v=1"))).items) == ["x/a"]
+    assert names((await cacher.list_at(old, "x", after="x/a")).items) == ["x/b"]
+    assert names((await cacher.list_at(old, "y")).items) == []
     await store.compact(cacher.revision)
-    with pytest.raises(status.Expired):
-        await cacher.list_at(Revision(old - 1))
+    with pytest.raises(status.Expired, match=f"too old resource version: {old}"):
+        await cacher.list_at(old)
+
+
+async def test_a_new_cacher_knows_the_recent_past(store: MemoryStore, clock: VirtualClock) -> None:
+    first = await write(store, "x", "a")
+    second = await write(store, "x", "a", text="2")
+    third = await store.delete(pod_key("x", "a"))
+    cacher = await Cacher.open(store, POD, clock)
+    assert len(cacher) == 0
+    assert told(ready(await cacher.watch(after=first))) == [
+        ("MODIFIED", "a", str(second)),
+        ("DELETED", "a", str(third)),
+    ]
 
 
 # Watches
