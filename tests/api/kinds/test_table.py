@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.table import RESOURCES, by_kind, by_path
 from pilothouse.api.resource import ALL_VERBS, Resource
 from pilothouse.api.schema import schema_of
+from pilothouse.kit.deferred import Deferred
 
 LETTERS = {
     "create": "c",
@@ -91,3 +94,22 @@ def test_every_kind_has_a_schema_and_survives_an_empty_object(resource: Resource
         assert isinstance(read(obj), str)
     for column in resource.columns:
         assert isinstance(column.cell(obj, 1.8e9), str | int)
+
+
+HOOKS = ("validate", "validate_update", "validate_status_update", "warnings", "update_warnings", "prepare_create")
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.gvr.group_resource)
+def test_deferred_hooks_exist(resource: Resource) -> None:
+    for name in HOOKS:
+        hook = getattr(resource, name)
+        if isinstance(hook, Deferred):
+            assert callable(hook.resolve())
+
+
+def test_the_table_loads_without_what_only_requests_need() -> None:
+    """Start-up must not pay for validation and schemas of kinds that nobody touches."""
+    program = "import sys, pilothouse.api.kinds.table; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    heavy = ("pilothouse.api.validate.", "pilothouse.api.schema", "pilothouse.api.selector")
+    assert [name for name in loaded if name.startswith(heavy)] == []

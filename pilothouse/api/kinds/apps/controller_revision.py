@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
 from pilothouse.api.meta import controller_of
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.workload import validate_controller_revision, validate_controller_revision_update
+from pilothouse.kit.deferred import Deferred
 
 
 def _controller(obj: View, now: float) -> str:
@@ -22,6 +22,6 @@ CONTROLLER_REVISION = Resource(
     gvr.CONTROLLER_REVISIONS,
     has_generation=False,
     columns=(NAME, Column("Controller", _controller), Column("Revision", lambda obj, now: obj.get("revision", 0)), AGE),
-    validate=validate_controller_revision,
-    validate_update=validate_controller_revision_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_controller_revision"),
+    validate_update=Deferred("pilothouse.api.validate.workload", "validate_controller_revision_update"),
 )

@@ -8,11 +8,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, View, at, labels, number, te
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
-from pilothouse.api.validate.workload import (
-    validate_daemon_set,
-    validate_daemon_set_status_update,
-    validate_selector_update,
-)
+from pilothouse.kit.deferred import Deferred
 
 
 def _prepare_create(draft: Object) -> None:
@@ -55,7 +51,7 @@ DAEMON_SET = Resource(
     prepare_update=_prepare_update,
     warnings=pod_warnings.of_template("spec", "template"),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
-    validate=validate_daemon_set,
-    validate_update=validate_selector_update,
-    validate_status_update=validate_daemon_set_status_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_daemon_set"),
+    validate_update=Deferred("pilothouse.api.validate.workload", "validate_selector_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.workload", "validate_daemon_set_status_update"),
 )

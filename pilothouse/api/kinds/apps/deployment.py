@@ -7,11 +7,7 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
-from pilothouse.api.validate.workload import (
-    validate_deployment,
-    validate_deployment_status_update,
-    validate_selector_update,
-)
+from pilothouse.kit.deferred import Deferred
 
 
 def _ready(obj: View, now: float) -> str:
@@ -38,7 +34,7 @@ DEPLOYMENT = Resource(
     prepare_create=clears_status(gvr.DEPLOYMENTS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
-    validate=validate_deployment,
-    validate_update=validate_selector_update,
-    validate_status_update=validate_deployment_status_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_deployment"),
+    validate_update=Deferred("pilothouse.api.validate.workload", "validate_selector_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.workload", "validate_deployment_status_update"),
 )

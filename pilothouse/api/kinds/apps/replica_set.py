@@ -7,11 +7,7 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, number, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
-from pilothouse.api.validate.workload import (
-    validate_replica_set,
-    validate_replica_set_status_update,
-    validate_selector_update,
-)
+from pilothouse.kit.deferred import Deferred
 
 REPLICA_SET = Resource(
     gvr.REPLICA_SETS,
@@ -33,7 +29,7 @@ REPLICA_SET = Resource(
     prepare_create=clears_status(gvr.REPLICA_SETS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
-    validate=validate_replica_set,
-    validate_update=validate_selector_update,
-    validate_status_update=validate_replica_set_status_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_replica_set"),
+    validate_update=Deferred("pilothouse.api.validate.workload", "validate_selector_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.workload", "validate_replica_set_status_update"),
 )

@@ -8,11 +8,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.path import Path
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
-from pilothouse.api.validate.workload import (
-    validate_stateful_set,
-    validate_stateful_set_status_update,
-    validate_stateful_set_update,
-)
+from pilothouse.kit.deferred import Deferred
 
 
 def _ready(obj: View, now: float) -> str:
@@ -46,7 +42,7 @@ STATEFUL_SET = Resource(
     prepare_create=clears_status(gvr.STATEFUL_SETS),
     warnings=_warnings,
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
-    validate=validate_stateful_set,
-    validate_update=validate_stateful_set_update,
-    validate_status_update=validate_stateful_set_status_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_stateful_set"),
+    validate_update=Deferred("pilothouse.api.validate.workload", "validate_stateful_set_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.workload", "validate_stateful_set_status_update"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, text
 from pilothouse.api.resource import Resource
-from pilothouse.api.validate.lease import validate_lease
+from pilothouse.kit.deferred import Deferred
 
 LEASE = Resource(
     gvr.LEASES,
@@ -13,5 +13,5 @@ LEASE = Resource(
     unconditional_update=False,
     columns=(NAME, text("Holder", "spec", "holderIdentity"), AGE),
     create_on_update=True,
-    validate=validate_lease,
+    validate=Deferred("pilothouse.api.validate.lease", "validate_lease"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.config import validate_config_map, validate_config_map_update
+from pilothouse.kit.deferred import Deferred
 
 
 def _count(obj: View, now: float) -> int:
@@ -17,6 +17,6 @@ CONFIG_MAP = Resource(
     short_names=("cm",),
     has_generation=False,
     columns=(NAME, Column("Data", _count), AGE),
-    validate=validate_config_map,
-    validate_update=validate_config_map_update,
+    validate=Deferred("pilothouse.api.validate.config", "validate_config_map"),
+    validate_update=Deferred("pilothouse.api.validate.config", "validate_config_map_update"),
 )

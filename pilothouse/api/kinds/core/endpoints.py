@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.endpoint import validate_endpoints
+from pilothouse.kit.deferred import Deferred
 
 _SHOWN = 3
 
@@ -34,5 +34,5 @@ ENDPOINTS = Resource(
     columns=(NAME, Column("Endpoints", _endpoints), AGE),
     create_on_update=True,
     deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
-    validate=validate_endpoints,
+    validate=Deferred("pilothouse.api.validate.endpoint", "validate_endpoints"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import duration, gvr
 from pilothouse.api.kinds.columns import View, at, value_of, wide
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.event import validate_event
+from pilothouse.kit.deferred import Deferred
 
 
 def _first_seen(obj: View, now: float) -> str:
@@ -66,5 +66,5 @@ EVENT = Resource(
         Column("Name", lambda obj, now: obj["metadata"].get("name", ""), format="name", priority=1),
     ),
     create_on_update=True,
-    validate=validate_event,
+    validate=Deferred("pilothouse.api.validate.event", "validate_event"),
 )

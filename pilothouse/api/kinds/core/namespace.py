@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, text, value_of
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Resource, Subresource
-from pilothouse.api.validate.namespace import validate_namespace, validate_namespace_status_update
+from pilothouse.kit.deferred import Deferred
 
 KUBERNETES_FINALIZER = "kubernetes"
 
@@ -54,6 +54,6 @@ NAMESPACE = Resource(
     is_held=_is_held,
     mark_deleted=_mark_deleted,
     returns_deleted=True,
-    validate=validate_namespace,
-    validate_status_update=validate_namespace_status_update,
+    validate=Deferred("pilothouse.api.validate.namespace", "validate_namespace"),
+    validate_status_update=Deferred("pilothouse.api.validate.namespace", "validate_namespace_status_update"),
 )

@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, View, at, flag_of, wide
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
-from pilothouse.api.validate.node import validate_node, validate_node_status_update, validate_node_update
+from pilothouse.kit.deferred import Deferred
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 _ROLE = "kubernetes.io/role"
@@ -71,7 +71,7 @@ NODE = Resource(
     ),
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
-    validate=validate_node,
-    validate_update=validate_node_update,
-    validate_status_update=validate_node_status_update,
+    validate=Deferred("pilothouse.api.validate.node", "validate_node"),
+    validate_update=Deferred("pilothouse.api.validate.node", "validate_node_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.node", "validate_node_status_update"),
 )

@@ -9,7 +9,7 @@ from pilothouse.api.kinds.core.persistent_volume import storage_class
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource
-from pilothouse.api.validate.claim import validate_claim, validate_claim_status_update, validate_claim_update
+from pilothouse.kit.deferred import Deferred
 
 
 def _phase(obj: View, now: float) -> str:
@@ -84,7 +84,7 @@ PERSISTENT_VOLUME_CLAIM = Resource(
     returns_deleted=True,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
-    validate=validate_claim,
-    validate_update=validate_claim_update,
-    validate_status_update=validate_claim_status_update,
+    validate=Deferred("pilothouse.api.validate.claim", "validate_claim"),
+    validate_update=Deferred("pilothouse.api.validate.claim", "validate_claim_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.claim", "validate_claim_status_update"),
 )

@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import NAME, View, at, labels
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.workload import validate_pod_template
+from pilothouse.kit.deferred import Deferred
 
 
 def _of_containers(key: str) -> Column:
@@ -26,5 +26,5 @@ POD_TEMPLATE = Resource(
     returns_deleted=True,
     warnings=pod_warnings.of_template("template"),
     update_warnings=pod_warnings.of_changed_template("template"),
-    validate=validate_pod_template,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_pod_template"),
 )

@@ -7,7 +7,7 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, at, labels, number, template_columns, value_of, wide
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
-from pilothouse.api.validate.workload import validate_replica_set_status_update, validate_replication_controller
+from pilothouse.kit.deferred import Deferred
 
 REPLICATION_CONTROLLER = Resource(
     gvr.REPLICATION_CONTROLLERS,
@@ -31,6 +31,6 @@ REPLICATION_CONTROLLER = Resource(
     prepare_create=clears_status(gvr.REPLICATION_CONTROLLERS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
-    validate=validate_replication_controller,
-    validate_status_update=validate_replica_set_status_update,
+    validate=Deferred("pilothouse.api.validate.workload", "validate_replication_controller"),
+    validate_status_update=Deferred("pilothouse.api.validate.workload", "validate_replica_set_status_update"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count, text, value_of
 from pilothouse.api.resource import Resource
-from pilothouse.api.validate.config import validate_secret, validate_secret_update
+from pilothouse.kit.deferred import Deferred
 
 SECRET = Resource(
     gvr.SECRETS,
@@ -13,6 +13,6 @@ SECRET = Resource(
     secret=True,
     selectable={"type": value_of("type")},
     columns=(NAME, text("Type", "type"), count("Data", "data", type="string"), AGE),
-    validate=validate_secret,
-    validate_update=validate_secret_update,
+    validate=Deferred("pilothouse.api.validate.config", "validate_secret"),
+    validate_update=Deferred("pilothouse.api.validate.config", "validate_secret_update"),
 )

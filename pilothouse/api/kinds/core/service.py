@@ -10,7 +10,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, addresses, at, l
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
-from pilothouse.api.validate.service import validate_service, validate_service_status_update, validate_service_update
+from pilothouse.kit.deferred import Deferred
 
 
 def needs_cluster_ip(spec: View) -> bool:
@@ -164,7 +164,7 @@ SERVICE = Resource(
     returns_deleted=True,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
-    validate=validate_service,
-    validate_update=validate_service_update,
-    validate_status_update=validate_service_status_update,
+    validate=Deferred("pilothouse.api.validate.service", "validate_service"),
+    validate_update=Deferred("pilothouse.api.validate.service", "validate_service_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.service", "validate_service_status_update"),
 )

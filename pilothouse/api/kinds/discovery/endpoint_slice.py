@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, joined, text
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.endpoint import validate_endpoint_slice, validate_endpoint_slice_update
+from pilothouse.kit.deferred import Deferred
 
 
 def _ports(obj: View, now: float) -> str:
@@ -25,6 +25,6 @@ ENDPOINT_SLICE = Resource(
     columns=(NAME, text("AddressType", "addressType"), Column("Ports", _ports), Column("Endpoints", _endpoints), AGE),
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
-    validate=validate_endpoint_slice,
-    validate_update=validate_endpoint_slice_update,
+    validate=Deferred("pilothouse.api.validate.endpoint", "validate_endpoint_slice"),
+    validate_update=Deferred("pilothouse.api.validate.endpoint", "validate_endpoint_slice_update"),
 )

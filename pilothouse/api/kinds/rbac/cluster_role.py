@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import CREATED_AT, NAME
 from pilothouse.api.resource import Resource
-from pilothouse.api.validate.rbac import validate_cluster_role
+from pilothouse.kit.deferred import Deferred
 
 CLUSTER_ROLE = Resource(
     gvr.CLUSTER_ROLES,
@@ -13,5 +13,5 @@ CLUSTER_ROLE = Resource(
     has_generation=False,
     columns=(NAME, CREATED_AT),
     create_on_update=True,
-    validate=validate_cluster_role,
+    validate=Deferred("pilothouse.api.validate.rbac", "validate_cluster_role"),
 )

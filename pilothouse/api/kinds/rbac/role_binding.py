@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, role_of, subject_columns
 from pilothouse.api.resource import Column, Resource
-from pilothouse.api.validate.rbac import validate_binding_update, validate_role_binding
+from pilothouse.kit.deferred import Deferred
 
 ROLE_BINDING = Resource(
     gvr.ROLE_BINDINGS,
@@ -13,6 +13,6 @@ ROLE_BINDING = Resource(
     has_generation=False,
     columns=(NAME, Column("Role", role_of), AGE, *subject_columns()),
     create_on_update=True,
-    validate=validate_role_binding,
-    validate_update=validate_binding_update,
+    validate=Deferred("pilothouse.api.validate.rbac", "validate_role_binding"),
+    validate_update=Deferred("pilothouse.api.validate.rbac", "validate_binding_update"),
 )
