@@ -197,7 +197,7 @@ class Cacher:
         except Compacted:
             raise _too_old(revision) from None
         past = (self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries)
-        matching = [cached for cached in past if selection.matches(cached)]
+        matching = [cached for cached in past if cached is not None and selection.matches(cached)]
         return self._past_page(matching, limit, revision, selection)
 
     # Watches
@@ -302,9 +302,14 @@ class Cacher:
 
     # Following the store
 
-    def _read(self, key: str, value: bytes, revision: Revision) -> Cached:
+    def _read(self, key: str, value: bytes, revision: Revision) -> Cached | None:
+        """The cached form of a stored value; None for one that is no object, which counts as not there."""
         namespace, name = self._objects.split(key)
-        return read(key, namespace, name, value, revision)
+        try:
+            return read(key, namespace, name, value, revision)
+        except ValueError:
+            self._log.error("stored value is not an object", key=key, revision=revision)
+            return None
 
     def _load(self, page: Page) -> None:
         self._objects = Catalog(self.prefix, self._fields, is_namespaced=self.resource.gvr.namespaced)
@@ -316,10 +321,9 @@ class Cacher:
     def _apply(self, changes: Sequence[Change]) -> None:
         objects = self._objects
         for change in changes:
-            key, revision, value = change.key, change.revision, change.value
-            namespace, name = objects.split(key)
-            old = objects.get(namespace, name)
-            new = None if value is None else read(key, namespace, name, value, revision)
+            revision = change.revision
+            old = objects.get(*objects.split(change.key))
+            new = None if change.value is None else self._read(change.key, change.value, revision)
             self._applied = revision
             if old is None and new is None:
                 continue

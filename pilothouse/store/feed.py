@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from pilothouse.kit.log import get_logger
 from pilothouse.store.base import Change, Deliver, Revision
 from pilothouse.store.ledger import Ledger
+
+_log = get_logger("pilothouse.store.feed")
 
 
 class LocalFeed:
@@ -38,13 +41,20 @@ class LocalFeed:
         if self._held is not None:
             self._held.extend(changes)
         else:
-            self._deliver(changes)
+            self._deliver_all(changes)
 
     def start(self, past: Sequence[Change]) -> None:
         """Deliver the past, then what came meanwhile, and from now on everything at once."""
         held, self._held = self._held or [], None
         if past or held:
-            self._deliver([*past, *held])
+            self._deliver_all([*past, *held])
+
+    def _deliver_all(self, changes: Sequence[Change]) -> None:
+        """A follower that fails must not keep the writers and the other followers from going on."""
+        try:
+            self._deliver(changes)
+        except Exception:
+            _log.exception("follower failed", prefix=self.prefix, revision=changes[-1].revision)
 
 
 class Feeds:

@@ -134,6 +134,7 @@ class LocalStore:
         garbage = self._garbage[:GARBAGE_PER_WRITE] if len(self._garbage) >= GARBAGE_ROWS or not waiting else ()
         if not batch.rows and not garbage:
             self._answer(batch, waiting)
+            self._continue()
             return
         self._under_way = (batch, waiting, garbage)
         self._log.write(batch.rows, garbage, self._ledger.compacted, self._written)
@@ -168,6 +169,10 @@ class LocalStore:
             for _, answer in waiting:
                 if not answer.done():
                     answer.set_exception(StoreUnavailable(str(error)))
+        self._continue()
+
+    def _continue(self) -> None:
+        """Go on with the requests that have come meanwhile, or tell `close` that there are none."""
         if self._pending:
             if not self._is_flush_due:
                 self._is_flush_due = True

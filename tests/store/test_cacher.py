@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -17,8 +20,10 @@ from pilothouse.kit.clock import VirtualClock
 from pilothouse.store.base import ABSENT, Revision
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cacher, Cachers
+from pilothouse.store.local import LocalStore
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.ring import MAX_EVENTS
+from pilothouse.store.sqlite import SqliteStore
 from pilothouse.store.watcher import QUEUE_EVENTS, Watcher
 from tests.store.objects import NODE, POD, pod, pod_key
 
@@ -38,7 +43,7 @@ async def cacher(store: MemoryStore, clock: VirtualClock) -> Cacher:
     return await Cacher.open(store, POD, clock)
 
 
-async def write(store: MemoryStore, namespace: str, name: str, **parts: Any) -> Revision:
+async def write(store: LocalStore, namespace: str, name: str, **parts: Any) -> Revision:
     return await store.put(pod_key(namespace, name), pod(namespace, name, **parts))
 
 
@@ -140,6 +145,19 @@ async def test_a_slow_watcher_is_cut_off_and_the_others_go_on(store: MemoryStore
     assert seen == QUEUE_EVENTS + 10
     assert sum([len(chunk.splitlines()) async for chunk in slow]) == QUEUE_EVENTS
     assert await slow.batch() == ()
+
+
+async def test_a_value_that_is_no_object_counts_as_not_there(store: MemoryStore, cacher: Cacher) -> None:
+    await write(store, "x", "a")
+    watcher = await cacher.watch(send_initial_events=False)
+    for value in (b"", b"{}", b"\xff"):
+        revision = await store.put(pod_key("x", "a"), value)
+    assert cacher.get("x", "a") is None
+    assert [event["type"] for event in ready(watcher)] == ["DELETED"]
+    assert len(await Cacher.open(store, POD, VirtualClock())) == 0
+    await write(store, "x", "a")
+    assert cacher.revision == revision + 1
+    assert names(cacher.list().items) == ["x/a"]
 
 
 async def test_a_failing_subscriber_does_not_disturb_the_others(store: MemoryStore, cacher: Cacher) -> None:
@@ -431,10 +449,27 @@ writes = st.lists(
     ),
     max_size=30,
 )
-Check = Callable[[Cacher], Awaitable[None]]
 
 
-@settings(max_examples=100, deadline=None)
+@asynccontextmanager
+async def memory() -> AsyncIterator[LocalStore]:
+    store = MemoryStore(VirtualClock())
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
+async def sqlite() -> AsyncIterator[LocalStore]:
+    with TemporaryDirectory() as directory:
+        store = await SqliteStore.open(Path(directory) / "store.db", VirtualClock())
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@pytest.mark.parametrize("backend", [memory, sqlite])
+@settings(max_examples=40, deadline=None)
 @given(
     writes=writes,
     labels=st.sampled_from(("", "app=web", "app!=web", "none")),
@@ -443,10 +478,14 @@ Check = Callable[[Cacher], Awaitable[None]]
     data=st.data(),
 )
 def test_a_watch_replayed_from_any_revision_equals_a_list(
-    writes: list[tuple[str, str, str, str, str]], labels: str, fields: str, namespace: str, data: st.DataObject
+    backend: Callable[[], AbstractAsyncContextManager[LocalStore]],
+    writes: list[tuple[str, str, str, str, str]],
+    labels: str,
+    fields: str,
+    namespace: str,
+    data: st.DataObject,
 ) -> None:
-    async def run() -> None:
-        store = MemoryStore(VirtualClock())
+    async def replay(store: LocalStore) -> None:
         cacher = await Cacher.open(store, POD, VirtualClock())
         selected: dict[str, Any] = {"labels": selector.parse_labels(labels), "fields": selector.parse_fields(fields)}
         begin = data.draw(st.integers(0, len(writes)))
@@ -476,5 +515,9 @@ def test_a_watch_replayed_from_any_revision_equals_a_list(
             assert sorted(
                 state.values(), key=lambda obj: obj["metadata"]["namespace"] + "/" + obj["metadata"]["name"]
             ) == sorted(expected, key=lambda obj: obj["metadata"]["namespace"] + "/" + obj["metadata"]["name"])
+
+    async def run() -> None:
+        async with backend() as store:
+            await replay(store)
 
     asyncio.run(run())

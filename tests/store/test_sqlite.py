@@ -303,6 +303,31 @@ async def test_a_compacted_store_keeps_its_revision_over_a_restart(path: Path) -
         await store.close()
 
 
+async def test_a_busy_event_loop_does_not_keep_writers_waiting(path: Path) -> None:
+    """A loop that is never idle hardly lets another thread have the interpreter; unaided, single writes took ten seconds."""
+    clock = SystemClock()
+    store = await SqliteStore.open(path, clock)
+    is_done = False
+
+    async def work() -> None:
+        while not is_done:
+            until = clock.monotonic() + 0.0003
+            while clock.monotonic() < until:
+                pass
+            await asyncio.sleep(0)
+
+    working = asyncio.ensure_future(work())
+    try:
+        begun = clock.monotonic()
+        for _ in range(50):
+            await store.put(KEY, b"x")
+        assert clock.monotonic() - begun < 5
+    finally:
+        is_done = True
+        await working
+        await store.close()
+
+
 async def test_the_file_stays_bounded(path: Path) -> None:
     store = await SqliteStore.open(path, VirtualClock(), history_writes=500)
     try:
