@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pilothouse.api import names, quantity
 from pilothouse.api.kinds.columns import at
 from pilothouse.api.path import Path
 
@@ -47,6 +46,8 @@ _NO_SELECTOR = "a null labelSelector results in matching no pod"
 
 def of_name(obj: View, *, is_pod: bool = False) -> list[str]:
     """A name that is no DNS label makes odd host names."""
+    from pilothouse.api import names
+
     faults = names.dns_label(obj["metadata"].get("name", ""))
     if not faults:
         return []
@@ -165,6 +166,8 @@ def of_claim(spec: View, path: Path) -> Iterator[str]:
 
 
 def _fractions(amounts: View, keys: Sequence[str], path: Path) -> Iterator[str]:
+    from pilothouse.api import quantity
+
     for key in keys:
         text = amounts.get(key)
         if text is not None and str(text).endswith(("m", "u", "n")) and quantity.to_milli(text) % 1000:

@@ -111,5 +111,5 @@ def test_the_table_loads_without_what_only_requests_need() -> None:
     """Start-up must not pay for validation and schemas of kinds that nobody touches."""
     program = "import sys, pilothouse.api.kinds.table; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    heavy = ("pilothouse.api.validate.", "pilothouse.api.schema", "pilothouse.api.selector")
+    heavy = ("pilothouse.api.validate.", "pilothouse.api.schema", "pilothouse.api.selector", "pilothouse.api.quantity")
     assert [name for name in loaded if name.startswith(heavy)] == []

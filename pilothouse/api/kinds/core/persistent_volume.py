@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.api import gvr, quantity
+from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.meta import Object
@@ -20,6 +20,8 @@ def _claim(obj: View, now: float) -> str:
 
 
 def _capacity(obj: View, now: float) -> str:
+    from pilothouse.api import quantity
+
     return str(quantity.parse(at(obj, "spec", "capacity", "storage") or "0"))
 
 

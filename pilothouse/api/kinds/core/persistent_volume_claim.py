@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.api import gvr, quantity
+from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.kinds.core.persistent_volume import storage_class
@@ -17,6 +17,8 @@ def _phase(obj: View, now: float) -> str:
 
 
 def _capacity(obj: View, now: float) -> str:
+    from pilothouse.api import quantity
+
     if not at(obj, "spec", "volumeName"):
         return ""
     return str(quantity.parse(at(obj, "status", "capacity", "storage") or "0"))

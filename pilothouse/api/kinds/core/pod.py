@@ -11,7 +11,6 @@ from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, val
 from pilothouse.api.kinds.core import pod_state
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path
-from pilothouse.api.qos import qos_class
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
@@ -24,6 +23,8 @@ _GATED = {
 
 
 def _prepare_create(draft: Object) -> None:
+    from pilothouse.api.qos import qos_class
+
     spec = draft.setdefault("spec", {})
     status: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
