@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from pilothouse.controllers.cluster_role import ClusterRoleAggregationController
 from pilothouse.controllers.deployment.controller import DeploymentController
-from pilothouse.controllers.endpoints.controllers import EndpointsController, EndpointSliceController
+from pilothouse.controllers.endpoints.controllers import (
+    EndpointsController,
+    EndpointSliceController,
+    EndpointSliceMirroringController,
+)
 from pilothouse.controllers.garbage.controller import GarbageCollector
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_ipam import NodeIPAMController
@@ -29,6 +33,7 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         TaintEvictionController,
         EndpointsController,
         EndpointSliceController,
+        EndpointSliceMirroringController,
         ReplicationControllerController,
         DeploymentController,
         ReplicaSetController,

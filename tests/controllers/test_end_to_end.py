@@ -128,7 +128,8 @@ async def test_services_get_endpoints_that_follow_their_pods() -> None:
         spec = {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": TEMPLATE}
         await cluster.create(REPLICA_SETS, "web", namespace="default", spec=spec)
         ports = [{"name": "http", "port": 80, "targetPort": "http"}]
-        service = {"selector": {"app": "web"}, "ports": ports, "clusterIP": "10.96.0.7", "ipFamilies": ["IPv4"]}
+        service = {"selector": {"app": "web"}, "ports": ports, "clusterIP": "10.96.0.7"}
+        service |= {"clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"]}
         await cluster.create(SERVICES, "web", namespace="default", spec=service)
 
         async def addresses() -> list[str]:
@@ -309,3 +310,35 @@ async def test_aggregated_cluster_roles_take_up_new_rules() -> None:
             return bool((await cluster.client.get(CLUSTER_ROLES, "", "all")).get("rules") == [rule])
 
         await cluster.until(has_it)
+
+
+async def test_endpoints_that_a_user_writes_are_mirrored() -> None:
+    async with running("endpointslice-mirroring-controller", "endpoints-controller") as cluster:
+        await cluster.create(SERVICES, "db", namespace="default", spec={"ports": [{"port": 5432}]})
+        subset = {"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 5432, "protocol": "TCP"}]}
+        await cluster.create(ENDPOINTS, "db", namespace="default", subsets=[subset])
+
+        async def addresses() -> list[str]:
+            return [
+                endpoint["addresses"][0]
+                for one in await cluster.list(ENDPOINT_SLICES, "default")
+                for endpoint in one["endpoints"]
+            ]
+
+        async def is_mirrored() -> bool:
+            return await addresses() == ["192.0.2.1"]
+
+        await cluster.until(is_mirrored)
+        subsets = [{**subset, "addresses": [{"ip": "192.0.2.2"}]}]
+        await cluster.client.patch(ENDPOINTS, "default", "db", {"subsets": subsets})
+
+        async def has_followed() -> bool:
+            return await addresses() == ["192.0.2.2"]
+
+        await cluster.until(has_followed)
+        await cluster.client.delete(ENDPOINTS, "default", "db")
+
+        async def is_gone() -> bool:
+            return not await cluster.list(ENDPOINT_SLICES, "default")
+
+        await cluster.until(is_gone)

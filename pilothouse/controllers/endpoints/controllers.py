@@ -1,4 +1,4 @@
-"""The control loops of EndpointSlices and of Endpoints."""
+"""The control loops of EndpointSlices, of Endpoints, and of slices that mirror Endpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pilothouse.api.meta import Object
 from pilothouse.api.views.endpoint_slice import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, EndpointSliceView
 from pilothouse.client.events import WARNING
 from pilothouse.controllers import pods as pod_rules
-from pilothouse.controllers.endpoints import members, slices, subsets
+from pilothouse.controllers.endpoints import members, mirror, slices, subsets
+from pilothouse.controllers.endpoints.packing import Actions
 from pilothouse.controllers.expectations import Written
 from pilothouse.controllers.runtime import Context, Controller
 
@@ -25,7 +26,7 @@ MAX_DELAY_S = 0.25
 
 
 class ServiceController(Controller):
-    """What both have in common: a key is a Service's, and changes of pods are turned into the keys of Services that select them."""
+    """What all have in common: a key is a Service's, and what was written must be seen before more is."""
 
     component = ""
 
@@ -33,17 +34,10 @@ class ServiceController(Controller):
         super().__init__(context)
         self.events = context.recorder(self.component)
         self.written = Written()
-        by_namespace = {BY_NAMESPACE: lambda obj: (meta.namespace_of(obj),)}
-        self.services = context.informers.of(SERVICES, indexers=by_namespace)
-        self.pods = context.informers.of(PODS, indexers=by_namespace)
+        self.services = context.informers.of(SERVICES, indexers={BY_NAMESPACE: _namespace})
         self.follow(self.services, self.enqueue)
-        self.follow(self.pods, self._pod_changed)
 
-    def selected(self, service: Mapping[str, Any]) -> list[Object]:
-        namespace = meta.namespace_of(service)
-        return [pod for pod in self.pods.by_index(BY_NAMESPACE, namespace) if members.selects(service, pod)]
-
-    async def write(self, key: str, service: Mapping[str, Any], writing: Awaitable[Object]) -> None:
+    async def write(self, key: str, writing: Awaitable[Object]) -> None:
         """Await a write for `key`; one into a namespace that is going is let go of."""
         try:
             self.written.note(key, await writing)
@@ -53,6 +47,30 @@ class ServiceController(Controller):
         except status.StatusError as error:
             if not pod_rules.is_namespace_terminating(error):
                 raise
+
+    async def write_slices(self, key: str, actions: Actions) -> None:
+        for one in actions.create:
+            await self.write(key, self.client.create(ENDPOINT_SLICES, one))
+        for one in actions.update:
+            await self.write(key, self.client.update(ENDPOINT_SLICES, one))
+        for one in actions.delete:
+            try:
+                await self.client.delete(ENDPOINT_SLICES, meta.namespace_of(one), meta.name_of(one))
+            except status.NotFound:
+                continue
+
+
+class SelectingController(ServiceController):
+    """Turns changes of pods into the keys of the Services that select them."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.pods = context.informers.of(PODS, indexers={BY_NAMESPACE: _namespace})
+        self.follow(self.pods, self._pod_changed)
+
+    def selected(self, service: Mapping[str, Any]) -> list[Object]:
+        namespace = meta.namespace_of(service)
+        return [pod for pod in self.pods.by_index(BY_NAMESPACE, namespace) if members.selects(service, pod)]
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if old is not None and new is not None and members.traits(old) == members.traits(new):
@@ -68,7 +86,7 @@ class ServiceController(Controller):
                 self.queue.add_after(meta.key_of(service), delay_s if delay_s >= MIN_DELAY_S else 0)
 
 
-class EndpointSliceController(ServiceController):
+class EndpointSliceController(SelectingController):
     """The control loop of EndpointSlices."""
 
     name = "endpointslice-controller"
@@ -99,7 +117,7 @@ class EndpointSliceController(ServiceController):
         limit = self.context.options.max_endpoints_per_slice
         actions = slices.plan(service, self.selected(service), nodes, existing, limit)
         try:
-            await self._act(key, service, actions)
+            await self.write_slices(key, actions)
         except status.Conflict:
             raise
         except status.StatusError as error:
@@ -107,17 +125,6 @@ class EndpointSliceController(ServiceController):
             self.events.event(service, SERVICES, WARNING, "FailedToUpdateEndpointSlices", message)
             raise
         return MISSING_NODE_S if actions.missing_nodes else None
-
-    async def _act(self, key: str, service: Object, actions: slices.Actions) -> None:
-        for one in actions.create:
-            await self.write(key, service, self.client.create(ENDPOINT_SLICES, one))
-        for one in actions.update:
-            await self.write(key, service, self.client.update(ENDPOINT_SLICES, one))
-        for one in actions.delete:
-            try:
-                await self.client.delete(ENDPOINT_SLICES, meta.namespace_of(one), meta.name_of(one))
-            except status.NotFound:
-                continue
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         """Somebody else's change of a slice is put right. What this controller wrote itself settles by the plan being empty."""
@@ -136,7 +143,7 @@ class EndpointSliceController(ServiceController):
                 self.queue.add(meta.key_of(service))
 
 
-class EndpointsController(ServiceController):
+class EndpointsController(SelectingController):
     """The control loop of Endpoints."""
 
     name = "endpoints-controller"
@@ -164,9 +171,9 @@ class EndpointsController(ServiceController):
             return None
         try:
             if existing is None:
-                await self.write(key, service, self.client.create(ENDPOINTS, wanted))
+                await self.write(key, self.client.create(ENDPOINTS, wanted))
             else:
-                await self.write(key, service, self.client.update(ENDPOINTS, wanted))
+                await self.write(key, self.client.update(ENDPOINTS, wanted))
         except status.Conflict:
             raise
         except status.StatusError as error:
@@ -186,6 +193,45 @@ class EndpointsController(ServiceController):
     def _endpoints_changed(self, old: Object | None, new: Object | None) -> None:
         """A change by somebody else is put right, and what is left without a Service goes."""
         self.enqueue(old, new)
+
+
+class EndpointSliceMirroringController(ServiceController):
+    """The control loop of EndpointSlices that mirror Endpoints which users wrote."""
+
+    name = "endpointslice-mirroring-controller"
+    component = "endpoint-slice-mirroring-controller"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._endpoints = context.informers.of(ENDPOINTS)
+        self._slices = context.informers.of(ENDPOINT_SLICES, indexers={BY_SERVICE: _service_key})
+        self.follow(self._endpoints, self.enqueue)
+        self.follow(self._slices, self._slice_changed)
+
+    async def reconcile(self, key: str) -> float | None:
+        if not self.written.is_seen(key, self._slices):
+            return STALE_CACHE_S
+        endpoints = self._endpoints.get(key)
+        existing = [
+            one
+            for one in self._slices.by_index(BY_SERVICE, key)
+            if meta.labels_of(one).get(MANAGED_BY_LABEL) == mirror.MANAGED_BY and not meta.is_deleting(one)
+        ]
+        if endpoints is not None and mirror.is_mirrored(endpoints, self.services.get(key)):
+            actions = mirror.plan(endpoints, existing)
+        else:
+            actions = Actions(delete=tuple(existing))
+        await self.write_slices(key, actions)
+        return None
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        for one in (old, new):
+            if one is not None and meta.labels_of(one).get(MANAGED_BY_LABEL) == mirror.MANAGED_BY:
+                self.queue.add(EndpointSliceView(one).service_key)
+
+
+def _namespace(obj: Object) -> tuple[str, ...]:
+    return (meta.namespace_of(obj),)
 
 
 def _service_key(obj: Object) -> tuple[str, ...]:
