@@ -52,7 +52,7 @@ class Lifecycle(Protocol):
     """What a kind needs beyond its own object when it is written."""
 
     async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
-        """Called when the draft is valid, before it is validated for the last time and stored; may change it. Raises StatusError."""
+        """Called before the draft is prepared and validated; may change it. Raises StatusError."""
 
     async def updating(self, draft: Object, old: Mapping[str, Any], *, dry_run: bool) -> Undo | None: ...
 
@@ -171,12 +171,12 @@ class Registry:
             metadata["generation"] = 1
         else:
             metadata.pop("generation", None)
-        resource.prepare_create(obj)
-        self._refuse_faults(obj, [*resource.validate(obj), *self._metadata_faults(obj)])
-        write.warnings += resource.warnings(obj)
         undo = await self._lifecycle.creating(obj, dry_run=write.dry_run)
         written = False
         try:
+            resource.prepare_create(obj)
+            self._refuse_faults(obj, [*resource.validate(obj), *self._metadata_faults(obj)])
+            write.warnings += resource.warnings(obj)
             attributes.name = metadata["name"]
             await self.admission.validate(attributes)
             wire = await self._put_new(obj, write)
