@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pilothouse.api.gvr import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.api.meta import Object
@@ -21,7 +20,14 @@ from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.proxy.backends.libnftables import Libnftables, NftError
-from pilothouse.proxy.backends.nftables import Nft, NftTable, TableOptions
+from pilothouse.proxy.backends.nftables import (
+    DEFAULT_TABLE,
+    ROUTE_LOCALNET,
+    Nft,
+    NftTable,
+    TableOptions,
+    cleanup,
+)
 from pilothouse.proxy.changes import ChangeTracker
 from pilothouse.proxy.conntrack import Conntrack, Frontend, frontends_of
 from pilothouse.proxy.desired import Node, Rules, merge, reach_of, rules_of
@@ -33,7 +39,6 @@ log = get_logger("pilothouse.proxy")
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
-_ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 _RETRY = BackoffPolicy(base_s=0.5, max_s=30.0)
 
 
@@ -52,7 +57,7 @@ class ProxyOptions:
     node_port_addresses: tuple[str, ...] = ()
     masquerade_all: bool = False
     localhost_node_ports: bool = True
-    table: str = "pilothouse-proxy"
+    table: str = DEFAULT_TABLE
     min_sync_period_s: float = 0.02
     check_period_s: float = 30.0
     health_host: str = ""
@@ -264,18 +269,7 @@ class Proxy:
 
     def cleanup(self) -> None:
         """Remove the tables. The proxy must have ended. Raises NftError."""
-        cleanup(self._make_nft(), self._options.table)
-
-
-def cleanup(nft: Nft, table: str = "pilothouse-proxy") -> None:
-    """Remove what a proxy made in the kernel, and set `route_localnet` back to the kernel's default, as nothing guards it any more.
-
-    What is not there is no error. Raises NftError.
-    """
-    for family in Family:
-        NftTable(nft, family, Node(""), TableOptions(table)).cleanup()
-    if _ROUTE_LOCALNET.read_text().strip() != "0":
-        _ROUTE_LOCALNET.write_text("0")
+        cleanup(self._options.table, self._make_nft())
 
 
 def _local_addresses(port: ServicePort, endpoints: tuple[Endpoint, ...], node: Node) -> set[str]:
@@ -289,6 +283,6 @@ def _allow_localhost(families: tuple[Family, ...], options: ProxyOptions) -> Non
     if Family.V4 not in families or not options.localhost_node_ports or options.node_port_addresses:
         return
     try:
-        _ROUTE_LOCALNET.write_text("1")
+        ROUTE_LOCALNET.write_text("1")
     except OSError as error:
         log.warning("node ports do not answer on 127.0.0.1", reason=error)

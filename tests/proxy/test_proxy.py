@@ -260,7 +260,7 @@ class TestReal:
             async with running(proxy):
                 await proxy.synced.wait()
             assert ask(network.node, "10.96.0.20", 80)[0] == "pod0"
-            proxy.cleanup()
+            within(network.node, proxy.cleanup)
             with pytest.raises(TimeoutError):
                 ask(network.node, "10.96.0.20", 80, timeout_s=0.2)
         finally:

@@ -103,5 +103,10 @@ async def run(command: Sequence[str], text: str, environment: Mapping[str, str] 
         stderr=asyncio.subprocess.STDOUT,
         env=environment,
     )
-    output, _ = await process.communicate(text.encode())
+    try:
+        output, _ = await process.communicate(text.encode())
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
     return process.returncode or 0, output.decode(errors="replace")

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pilothouse.kit.log import get_logger
-from pilothouse.proxy.backends.libnftables import NftError
+from pilothouse.proxy.backends.libnftables import Libnftables, NftError
 from pilothouse.proxy.desired import MASQUERADE, MASQUERADE_MARK, Node, Rules
 from pilothouse.proxy.services import Family
 
@@ -39,6 +40,10 @@ _BASE_CHAINS = (
 )
 _STALE_S = 2.0
 
+DEFAULT_TABLE = "pilothouse-proxy"
+ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
+"""Lets answers to 127.0.0.1 come in from other interfaces, and with them anything else, which the table therefore drops."""
+
 
 class Nft(Protocol):
     """What runs nft's commands."""
@@ -52,7 +57,7 @@ class Nft(Protocol):
 class TableOptions:
     """`service_cidrs` and `node_port_cidrs` are of one family. Without `node_port_cidrs` node ports answer on all local addresses."""
 
-    name: str = "pilothouse-proxy"
+    name: str = DEFAULT_TABLE
     service_cidrs: tuple[str, ...] = ()
     node_port_addresses: tuple[str, ...] = ()
     masquerade_all: bool = False
@@ -346,3 +351,14 @@ class NftTable:
             # A router may send the Services' range to any node: the answer must come back through this one.
             rules.append(("services", f"{ip} daddr @cluster-ips {ip} saddr != {{ {pods} }} {MASQUERADE}"))
         return rules
+
+
+def cleanup(table: str = DEFAULT_TABLE, nft: Nft | None = None) -> None:
+    """Remove what a proxy made in the kernel, and set `route_localnet` back to the kernel's default, as nothing guards it any more.
+
+    What is not there is no error. Raises NftError.
+    """
+    for family in Family:
+        NftTable(nft or Libnftables(), family, Node(""), TableOptions(table)).cleanup()
+    if ROUTE_LOCALNET.read_text().strip() != "0":
+        ROUTE_LOCALNET.write_text("0")
