@@ -61,7 +61,9 @@ class Bootstrap:
         await self._each(self._ensure, namespaces)
         await self._each(self._ensure, [each for each in objects if each[0] != gvr.NAMESPACES])
         await self._each(self._reconcile, roles.objects())
-        await self._each(self._put, endpoint_objects(self._surroundings))
+        # Endpoints may not be loopback addresses: a server that is reached from its own machine only has none.
+        if not ipaddress.ip_address(self._surroundings.advertise_address).is_loopback:
+            await self._each(self._put, endpoint_objects(self._surroundings))
 
     @staticmethod
     async def _each(do: Callable[[GVR, Object], Awaitable[None]], objects: Iterable[tuple[GVR, Object]]) -> None:
@@ -147,8 +149,10 @@ def initial_objects(surroundings: Surroundings) -> list[tuple[GVR, Object]]:
 
 
 def endpoint_objects(surroundings: Surroundings) -> list[tuple[GVR, Object]]:
-    """The Endpoints and the EndpointSlice of the `kubernetes` Service."""
+    """The Endpoints and the EndpointSlice of the `kubernetes` Service; none for a server that only its own machine can reach."""
     address = surroundings.advertise_address
+    if ipaddress.ip_address(address).is_loopback:
+        return []
     family = f"IPv{ipaddress.ip_address(address).version}"
     metadata = {"name": "kubernetes", "namespace": "default"}
     port = {"name": "https", "port": surroundings.port, "protocol": "TCP"}

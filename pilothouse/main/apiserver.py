@@ -1,0 +1,152 @@
+"""`pilothouse apiserver`: the API server as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import ssl
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+from pilothouse.apiserver.errors import refusal
+from pilothouse.apiserver.proxy.kubelet import KubeletTls
+from pilothouse.apiserver.security import SecurityOptions
+from pilothouse.kit.clock import SystemClock
+from pilothouse.kit.http.server import Server
+from pilothouse.kit.http.tls import server_context
+from pilothouse.main.apiserver_parts import ServerOptions, assemble
+from pilothouse.main.component import Component
+from pilothouse.main.failure import Fatal
+from pilothouse.main.flags import Flag, Values, cidr, duration, ip_address, listed, port
+from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.sqlite import SqliteStore
+
+FLAGS = (
+    Flag("advertise-address", "", "address at which the cluster reaches this server", ip_address),
+    Flag("bind-address", "0.0.0.0", "address to listen on", ip_address),
+    Flag("secure-port", 6443, "port to listen on", port),
+    Flag("database", "/var/lib/pilothouse/store/state.db", "SQLite file that holds the cluster's state"),
+    Flag("tls-cert-file", "", "the server's certificate, PEM"),
+    Flag("tls-private-key-file", "", "its key, PEM"),
+    Flag("client-ca-file", "", "authorities whose client certificates are believed, PEM"),
+    Flag("requestheader-client-ca-file", "", "authorities of front proxies, which may name users, PEM"),
+    Flag("requestheader-allowed-names", ("front-proxy-client",), "common names of front proxies", listed),
+    Flag("token-auth-file", "", 'CSV file of tokens: token,user,uid,"group1,group2"'),
+    Flag("service-account-key-file", (), "public keys that verify service account tokens, PEM", repeated=True),
+    Flag("service-account-signing-key-file", "", "private key that signs service account tokens, PEM"),
+    Flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local", "issuer of tokens"),
+    Flag("api-audiences", (), "audiences that this server answers to (default: the issuer)", listed),
+    Flag("service-cluster-ip-range", "10.96.0.0/16", "range of the Services' addresses", cidr),
+    Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
+    Flag("event-ttl", 3600.0, "how long events are kept", duration),
+    Flag(
+        "authorization-mode",
+        ("Node", "RBAC"),
+        "Node, RBAC, AlwaysAllow, AlwaysDeny, in the order they are asked",
+        listed,
+    ),
+    Flag("enable-admission-plugins", (), "admission plugins to run beside the default ones", listed),
+    Flag("disable-admission-plugins", (), "admission plugins not to run", listed),
+    Flag("kubelet-certificate-authority", "", "authority of the kubelets' certificates, PEM"),
+    Flag("kubelet-client-certificate", "", "certificate shown to kubelets, PEM"),
+    Flag("kubelet-client-key", "", "its key, PEM"),
+)
+
+
+def options_of(values: Values) -> ServerOptions:
+    """Raises Fatal for values that do not fit together or files that cannot be read."""
+    for required in ("tls_cert_file", "tls_private_key_file", "service_account_signing_key_file"):
+        if not getattr(values, required):
+            raise Fatal(f"--{required.replace('_', '-')} is missing; `pilothouse up` sets up a whole cluster with it")
+    if not values.service_account_key_file:
+        raise Fatal("--service-account-key-file is missing: without it no service account token can be verified")
+    first, separator, last = values.service_node_port_range.partition("-")
+    if not (separator and first.isdigit() and last.isdigit() and int(first) <= int(last) <= 65535):
+        raise Fatal(f"--service-node-port-range {values.service_node_port_range} is not a range such as 30000-32767")
+    return ServerOptions(
+        service_ranges=(ip_network(values.service_cluster_ip_range),),
+        advertise_address=values.advertise_address or "127.0.0.1",
+        secure_port=values.secure_port,
+        node_ports=range(int(first), int(last) + 1),
+        event_ttl_s=values.event_ttl,
+        security=_security(values),
+    )
+
+
+def _security(values: Values) -> SecurityOptions:
+    return SecurityOptions(
+        client_ca=_reader(values.client_ca_file),
+        front_proxy_ca=_reader(values.requestheader_client_ca_file),
+        front_proxy_names=values.requestheader_allowed_names,
+        token_file=_read("token-auth-file", values.token_auth_file).decode() if values.token_auth_file else "",
+        signing_key=_read("service-account-signing-key-file", values.service_account_signing_key_file),
+        verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),
+        issuers=(values.service_account_issuer,),
+        api_audiences=values.api_audiences,
+        authorization_modes=values.authorization_mode,
+        enable_admission=values.enable_admission_plugins,
+        disable_admission=values.disable_admission_plugins,
+        kubelet_tls=_kubelet_tls(values),
+    )
+
+
+def _reader(file: str) -> Callable[[], bytes] | None:
+    return Path(file).read_bytes if file else None
+
+
+def _read(flag: str, file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise Fatal(f"--{flag} {file} cannot be read: {error.strerror}") from error
+
+
+def _kubelet_tls(values: Values) -> Callable[[], ssl.SSLContext | None]:
+    if not values.kubelet_client_certificate or not values.kubelet_client_key:
+        return lambda: None
+    authority = Path(values.kubelet_certificate_authority) if values.kubelet_certificate_authority else None
+    tls = KubeletTls(authority, Path(values.kubelet_client_certificate), Path(values.kubelet_client_key))
+    return lambda: tls.context
+
+
+async def run(values: Values) -> None:
+    clock, rng = SystemClock(), random.Random()
+    options = options_of(values)
+    try:
+        store = await SqliteStore.open(Path(values.database), clock)
+    except StoreUnavailable as error:
+        raise Fatal(str(error)) from error
+    try:
+        api_server = await assemble(store, options, clock, rng)
+        client_ca = Path(values.client_ca_file) if values.client_ca_file else None
+        context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_ca=client_ca)
+        server = Server(
+            api_server.handle,
+            host=values.bind_address,
+            port=values.secure_port,
+            ssl_context=context,
+            clock=clock,
+            refusal=refusal,
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            raise Fatal(
+                f"port {values.secure_port} on {values.bind_address} cannot be opened ({os.strerror(error.errno or 0)}): "
+                "end the program that uses it, or give another --secure-port"
+            ) from error
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.shield(server.stop())
+    except (OSError, ValueError) as error:
+        raise Fatal(str(error)) from error
+    except StoreUnavailable as error:
+        raise Fatal(str(error)) from error
+    finally:
+        await store.close()
+
+
+COMPONENT = Component("apiserver", FLAGS, run)

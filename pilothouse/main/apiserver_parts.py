@@ -1,0 +1,92 @@
+"""An API server put together on a store.
+
+Nothing here opens a socket: `pilothouse apiserver` serves the result over TLS, and a cluster in one process calls it directly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pilothouse.api import gvr
+from pilothouse.api.gvr import GVR
+from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.apiserver import security, version
+from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
+from pilothouse.apiserver.app import ApiServer, Connector
+from pilothouse.apiserver.authz.gate import Gate
+from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
+from pilothouse.apiserver.discovery import Discovery
+from pilothouse.apiserver.health import Health, ping
+from pilothouse.apiserver.registry import Lifecycle, Registry
+from pilothouse.apiserver.security import SecurityOptions
+from pilothouse.kit.clock import Clock
+from pilothouse.main.failure import Fatal
+from pilothouse.store.base import Store
+from pilothouse.store.cacher import Cachers
+
+EVENT_TTL_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How an API server is set up. `service_ranges` has one network for an address family."""
+
+    service_ranges: Sequence[Network]
+    advertise_address: str = "127.0.0.1"
+    secure_port: int = 6443
+    node_ports: range = DEFAULT_NODE_PORTS
+    event_ttl_s: float = EVENT_TTL_S
+    security: SecurityOptions = field(default_factory=SecurityOptions)
+
+
+async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: random.Random) -> ApiServer:
+    """A server on `store`, with all that a cluster has from its first moment.
+
+    Raises Fatal for options that cannot be, StoreUnavailable.
+    """
+    cachers = Cachers(store, clock)
+    try:
+        secured = await security.build(options.security, cachers, RESOURCES, clock, rng)
+    except ValueError as error:
+        raise Fatal(str(error)) from error
+    lifecycles: dict[GVR, Lifecycle] = {}
+    server = ApiServer(
+        cachers,
+        RESOURCES,
+        authenticator=secured.authenticator,
+        authorizer=Gate(secured.authorizer),
+        impersonator=secured.impersonator,
+        admission=secured.admission,
+        clock=clock,
+        rng=rng,
+        lifecycles=lifecycles,
+        ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
+        answerers=secured.answerers,
+        connectors=secured.connectors,
+        paths={**secured.paths, **_paths(options, store)},
+    )
+    addresses = Addresses(options.service_ranges, server.registry, rng)
+    lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
+    by_gvr = {resource.gvr: resource for resource in RESOURCES}
+
+    async def registry_of(kind: GVR) -> Registry:
+        return await server.registry(by_gvr[kind])
+
+    surroundings = Surroundings(options.advertise_address, options.secure_port, options.service_ranges)
+    await Bootstrap(registry_of, surroundings).run()
+    return server
+
+
+def _paths(options: ServerOptions, store: Store) -> dict[str, Connector]:
+    async def store_answers() -> str:
+        await store.revision()
+        return ""
+
+    checks = {"ping": ping, "log": ping, "etcd": store_answers}
+    discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
+    paths: dict[str, Connector] = {"/version": version.serve, **dict.fromkeys(discovery.paths, discovery.serve)}
+    for name in ("livez", "readyz", "healthz"):
+        paths |= Health(name, checks).paths()
+    return paths
