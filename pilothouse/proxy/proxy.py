@@ -269,7 +269,7 @@ class Proxy:
 
     def cleanup(self) -> None:
         """Remove the tables. The proxy must have ended. Raises NftError."""
-        cleanup(self._options.table, self._make_nft())
+        cleanup(self._options.table, self._make_nft(), resets_localhost=self._options.localhost_node_ports)
 
 
 def _local_addresses(port: ServicePort, endpoints: tuple[Endpoint, ...], node: Node) -> set[str]:

@@ -353,12 +353,13 @@ class NftTable:
         return rules
 
 
-def cleanup(table: str = DEFAULT_TABLE, nft: Nft | None = None) -> None:
+def cleanup(table: str = DEFAULT_TABLE, nft: Nft | None = None, *, resets_localhost: bool = True) -> None:
     """Remove what a proxy made in the kernel, and set `route_localnet` back to the kernel's default, as nothing guards it any more.
 
     What is not there is no error. Raises NftError.
     """
+    nft = nft or Libnftables()
     for family in Family:
-        NftTable(nft or Libnftables(), family, Node(""), TableOptions(table)).cleanup()
-    if ROUTE_LOCALNET.read_text().strip() != "0":
+        NftTable(nft, family, Node(""), TableOptions(table)).cleanup()
+    if resets_localhost and ROUTE_LOCALNET.read_text().strip() != "0":
         ROUTE_LOCALNET.write_text("0")

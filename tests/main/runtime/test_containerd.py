@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,10 @@ from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.mounts import mounts
 from pilothouse.main.runtime import host
 from pilothouse.main.runtime.containerd import Containerd, ContainerdError, ContainerdOptions, Machine, configuration
-from pilothouse.main.runtime.images import PAUSE_IMAGE, File, ImageConfig, ImageError, pack
-from pilothouse.main.runtime.network import NetworkOptions, NodeNetwork
+from pilothouse.main.runtime.images import PAUSE_IMAGE, ImageError
 from pilothouse.main.runtime.remains import processes_with
 from pilothouse.main.runtime.requirements import find_program, missing_packages
-
-BUSYBOX = Path("/bin/busybox")
+from tests.main.runtime.pods import BUSYBOX, Node, PodSettings, busybox_archive, is_running, run_pod, running_node
 
 
 def options_in(directory: Path) -> ContainerdOptions:
@@ -43,105 +39,10 @@ def test_configuration_is_valid_toml_that_says_what_the_machine_can(tmp_path: Pa
     assert cri["cni"]["conf_dir"] == str(tmp_path / 'a "quoted" \\ place' / "data/cni/net.d")
 
 
-@dataclass
-class Node:
-    containerd: Containerd
-    options: ContainerdOptions
-    network: NodeNetwork
-    network_options: NetworkOptions
-
-
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    number = os.getpid() % 250
-    network_options = NetworkOptions(
-        configuration=tmp_path / "data/cni/net.d",
-        state=tmp_path / "run/cni",
-        pod_cidrs=(f"10.251.{number}.0/24",),
-        cluster_cidrs=("10.251.0.0/16",),
-        name=f"phtest{os.getpid()}",
-        bridge=f"pht{os.getpid()}",
-        nft_table=f"phtest-{os.getpid()}",
-    )
-    options = options_in(tmp_path)
-    containerd, network = Containerd(options, SystemClock()), NodeNetwork(network_options)
-    host.share_mounts()
-    host.apply_settings()
-    try:
-        await network.set_up()
-        await containerd.start()
-        yield Node(containerd, options, network, network_options)
-    finally:
-        await containerd.clean()
-        await network.clean()
-
-
-async def run_pod(node: Node, command: list[str], *, host_port: int = 0, host_pid: bool = False) -> tuple[str, str]:
-    """The ids of a sandbox and its running container."""
-    import cri_api
-    import grpc.aio
-
-    async with grpc.aio.insecure_channel(f"unix://{node.options.address}") as channel:
-        runtime = cri_api.RuntimeServiceStub(channel)
-        for _ in range(200):
-            try:
-                status = (await runtime.Status(cri_api.StatusRequest())).status
-                if all(condition.status for condition in status.conditions):
-                    break
-            except grpc.aio.AioRpcError:
-                pass
-            await asyncio.sleep(0.02)
-        pid = cri_api.NODE if host_pid else cri_api.POD
-        security = cri_api.LinuxSandboxSecurityContext(namespace_options=cri_api.NamespaceOption(pid=pid))
-        sandbox_config = cri_api.PodSandboxConfig(
-            metadata=cri_api.PodSandboxMetadata(name="p", uid="u", namespace="default", attempt=0),
-            log_directory=str(node.options.root),
-            linux=cri_api.LinuxPodSandboxConfig(
-                cgroup_parent=f"/kubepods-{os.getpid()}/pod1", security_context=security
-            ),
-            port_mappings=[cri_api.PortMapping(container_port=80, host_port=host_port)] if host_port else [],
-        )
-        sandbox = (await runtime.RunPodSandbox(cri_api.RunPodSandboxRequest(config=sandbox_config))).pod_sandbox_id
-        options = cri_api.NamespaceOption(pid=cri_api.NODE if host_pid else cri_api.CONTAINER)
-        container_config = cri_api.ContainerConfig(
-            metadata=cri_api.ContainerMetadata(name="c", attempt=0),
-            image=cri_api.ImageSpec(image="busybox:test"),
-            command=command,
-            log_path="c.log",
-            linux=cri_api.LinuxContainerConfig(
-                security_context=cri_api.LinuxContainerSecurityContext(namespace_options=options)
-            ),
-        )
-        request = cri_api.CreateContainerRequest(
-            pod_sandbox_id=sandbox, config=container_config, sandbox_config=sandbox_config
-        )
-        container = (await runtime.CreateContainer(request)).container_id
-        await runtime.StartContainer(cri_api.StartContainerRequest(container_id=container))
-        return sandbox, container
-
-
-async def is_running(node: Node, container: str) -> bool:
-    import cri_api
-    import grpc.aio
-
-    async with grpc.aio.insecure_channel(f"unix://{node.options.address}") as channel:
-        runtime = cri_api.RuntimeServiceStub(channel)
-        for _ in range(200):
-            try:
-                answer = await runtime.ContainerStatus(cri_api.ContainerStatusRequest(container_id=container))
-                return bool(answer.status.state == cri_api.CONTAINER_RUNNING)
-            except grpc.aio.AioRpcError:
-                await asyncio.sleep(0.02)
-    return False
-
-
-def busybox_archive(tmp_path: Path) -> Path:
-    content = BUSYBOX.resolve().read_bytes()
-    applets = {f"bin/{name}": File(link="busybox") for name in ("sh", "sleep", "cat")}
-    files = {"bin/busybox": File(content, 0o755), "tmp": File(mode=0o1777), **applets}
-    file = tmp_path / "busybox.tar"
-    file.write_bytes(pack(["busybox:test"], files, ImageConfig(command=["sh"])))
-    return file
+    async with running_node(tmp_path) as node:
+        yield node
 
 
 def output_of(program: str, *arguments: str) -> str:
@@ -178,13 +79,13 @@ class TestRealContainerd:
         assert PAUSE_IMAGE in {image.name for image in await node.containerd.images.list()}
         sockets = set(Path("/run/containerd/s").glob("*"))
 
-        _, container = await run_pod(node, ["sleep", "1000"], host_port=30999)
+        pod = await run_pod(node, PodSettings(["sleep", "1000"], host_port=30999))
         killed = node.containerd.pid
         os.kill(killed, signal.SIGKILL)
         await node.containerd.wait()
         await node.containerd.start()
         assert node.containerd.pid != killed
-        assert await is_running(node, container)
+        assert await is_running(node, pod.container)
 
         other = Containerd(node.options, SystemClock())
         await other.start()
@@ -200,7 +101,8 @@ class TestRealContainerd:
 
     async def test_clean_ends_a_container_in_the_machines_process_namespace(self, node: Node, tmp_path: Path) -> None:
         await node.containerd.images.load(busybox_archive(tmp_path))
-        await run_pod(node, ["sh", "-c", "trap '' TERM; sleep 7654321 & sleep 7654321"], host_pid=True)
+        command = ["sh", "-c", "trap '' TERM; sleep 7654321 & sleep 7654321"]
+        await run_pod(node, PodSettings(command, host_pid=True))
         await node.containerd.clean()
         await node.network.clean()
         assert traces(node, tmp_path) == []
