@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.api import gvr as kinds
@@ -196,8 +196,10 @@ class TokenRequests:
         audiences: tuple[str, ...],
         max_lifetime_s: int = 0,
         extend_lifetime: bool = True,
+        admit: Callable[[Call, Object], Awaitable[None]] | None = None,
     ) -> None:
-        """`audiences` are those of the API server. `max_lifetime_s` 0 is no limit."""
+        """`audiences` are those of the API server. `max_lifetime_s` 0 is no limit. `admit` raises for a request not admitted."""
+        self._admit = admit
         self._issuer = issuer
         self._objects = objects
         self._clock = clock
@@ -224,6 +226,8 @@ class TokenRequests:
                 f"the UID of the service account ({uid_of(account)})"
             )
             raise status.conflict("TokenRequest", "authentication.k8s.io", name, why)
+        if self._admit is not None:
+            await self._admit(call, obj)
         spec = dict(obj.get("spec") or {})
         spec["audiences"] = list(spec.get("audiences") or self._audiences)
         lifetime_s = spec.get("expirationSeconds")

@@ -169,7 +169,13 @@ def _subresource(
 def _connections(
     gvr: GVR, verbs: Sequence[str], path: str, what: str, parameters: tuple[Parameter, ...]
 ) -> Iterator[Operation]:
-    methods = {"get": ("get",), "create": ("post",), "update": ("put",), "patch": ("patch",), "delete": ("delete",)}
+    methods: dict[str, tuple[str, ...]] = {
+        "get": ("get",),
+        "create": ("post",),
+        "update": ("put",),
+        "patch": ("patch",),
+        "delete": ("delete",),
+    }
     if "proxy" in path:
         methods["get"] = ("get", "head", "options")
     title = what.removeprefix("Namespaced").removesuffix("WithPath").replace("Portforward", "PortForward")
@@ -181,11 +187,7 @@ def _connections(
                 action="connect",
                 id=f"connect{_title(gvr)}{method.title()}{what}",
                 gvr=gvr,
-                kind=(
-                    gvr.group,
-                    gvr.version,
-                    f"{gvr.kind}{what.partition(gvr.kind)[2].removesuffix('WithPath')}Options",
-                ),
+                kind=(gvr.group, gvr.version, f"{title}Options"),
                 description=f"connect {method.upper()} requests to {path.rpartition('/{name}/')[2]} of {gvr.kind}",
                 parameters=parameters,
             )

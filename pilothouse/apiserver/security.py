@@ -1,0 +1,246 @@
+"""The API server's security and side doors, put together from options.
+
+What comes out is what `app.ApiServer` takes: authenticator, authorizer, impersonator, admission, and the handlers of reviews, streams,
+proxies and documents. Certificates, keys and `cryptography` are first touched by the first request that needs them.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
+from pilothouse.apiserver import reviews
+from pilothouse.apiserver.admission import chain as admission
+from pilothouse.apiserver.admission.escalation import RbacEscalation
+from pilothouse.apiserver.app import Answerer, Connector
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.authn import issuer
+from pilothouse.apiserver.authn.bearer import BearerTokens, TokenMethod
+from pilothouse.apiserver.authn.chain import Chain as Authentication
+from pilothouse.apiserver.authn.chain import Method
+from pilothouse.apiserver.authn.request_header import RequestHeader
+from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
+from pilothouse.apiserver.authn.token_file import TokenFile
+from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authz import chain as authorization
+from pilothouse.apiserver.authz.escalation import EscalationCheck
+from pilothouse.apiserver.authz.rbac import RBAC_KINDS
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.impersonation import Impersonation
+from pilothouse.apiserver.objects import CachedObjects, Objects
+from pilothouse.apiserver.openapi import OpenApi
+from pilothouse.apiserver.proxy.forward import Forwarder
+from pilothouse.apiserver.proxy.kubelet import Kubelets
+from pilothouse.apiserver.proxy.pods import PodStreams
+from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.message import Response
+from pilothouse.store.cacher import Cachers
+
+_NODE_KINDS = (kinds.PODS, kinds.PERSISTENT_VOLUMES, kinds.VOLUME_ATTACHMENTS, kinds.RESOURCE_SLICES)
+_AUTHENTICATION = "authentication.k8s.io"
+_AUTHORIZATION = "authorization.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityOptions:
+    """What the flags say. Files are given as functions that read them, so that one replaced on disk can be read again."""
+
+    client_ca: Callable[[], bytes] | None = None
+    front_proxy_ca: Callable[[], bytes] | None = None
+    front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
+    token_file: str = ""
+    """The text of the file of static tokens."""
+    signing_key: bytes = b""
+    """The private key that signs service account tokens, in PEM; without it none are issued."""
+    verifying_keys: Callable[[], bytes] | None = None
+    """The public keys by which they are known."""
+    issuers: tuple[str, ...] = (issuer.DEFAULT_ISSUER,)
+    """The first one signs; tokens of the others are accepted."""
+    api_audiences: tuple[str, ...] = ()
+    """Empty: the first issuer."""
+    jwks_uri: str = ""
+    max_token_lifetime_s: int = 0
+    allow_anonymous: bool = True
+    authorization_modes: tuple[str, ...] = authorization.DEFAULT_MODES
+    enable_admission: tuple[str, ...] = ()
+    disable_admission: tuple[str, ...] = ()
+    kubelet_tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    """How kubelets are spoken to; None is plain HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Arguments of `ApiServer`."""
+
+    authenticator: Authentication
+    authorizer: authorization.Chain
+    impersonator: Impersonation
+    admission: admission.Chain
+    answerers: Mapping[tuple[str, str, str], Answerer]
+    connectors: Mapping[tuple[str, str, str], Connector]
+    paths: Mapping[str, Connector]
+    objects: Objects
+
+
+async def build(
+    options: SecurityOptions, cachers: Cachers, resources: Sequence[Resource], clock: Clock, rng: random.Random
+) -> Security:
+    """Raises ValueError for an unknown mode or plugin or a bad token file, StoreUnavailable."""
+    by_gvr = {resource.gvr: resource for resource in resources}
+    objects = CachedObjects(cachers, by_gvr.__getitem__)
+    await objects.prepare(RBAC_KINDS if "RBAC" in options.authorization_modes else ())
+    await objects.prepare(_NODE_KINDS if "Node" in options.authorization_modes else ())
+    authorizer, rbac = authorization.build(options.authorization_modes, objects)
+    always = [RbacEscalation(EscalationCheck(rbac, authorizer))] if rbac is not None else []
+    admitting = admission.build(
+        objects, clock, rng, enable=options.enable_admission, disable=options.disable_admission, always=always
+    )
+    audiences = options.api_audiences or options.issuers[:1]
+    keys = _Keys(options)
+    bearer = BearerTokens(_token_methods(options, keys, objects, clock), audiences, clock)
+    return Security(
+        authenticator=_authentication(options, bearer, clock),
+        authorizer=authorizer,
+        impersonator=Impersonation(authorizer),
+        admission=admitting,
+        answerers=_answerers(options, authorizer, bearer, admitting, objects, by_gvr, clock, rng),
+        connectors=_connectors(options, objects, rng),
+        paths=_paths(options, keys, resources),
+        objects=objects,
+    )
+
+
+class _Keys:
+    """The verifying keys, read when they are first needed."""
+
+    def __init__(self, options: SecurityOptions) -> None:
+        self._read = options.verifying_keys
+        self._keys: list[issuer.VerifyingKey] | None = None
+
+    def __call__(self) -> Sequence[issuer.VerifyingKey]:
+        if self._keys is None:
+            self._keys = issuer.read_public_keys(self._read()) if self._read is not None else []
+        return self._keys
+
+
+def _token_methods(options: SecurityOptions, keys: _Keys, objects: Objects, clock: Clock) -> list[TokenMethod]:
+    methods: list[TokenMethod] = []
+    if options.token_file:
+        methods.append(TokenFile(options.token_file))
+    if options.verifying_keys is not None:
+        methods.append(ServiceAccountTokens(options.issuers, keys, objects, clock))
+    return methods
+
+
+def _authentication(options: SecurityOptions, bearer: BearerTokens, clock: Clock) -> Authentication:
+    methods: list[Method] = []
+    if options.front_proxy_ca is not None:
+        proxies = ClientCertificates(options.front_proxy_ca, clock)
+        methods.append(RequestHeader(proxies, allowed_names=options.front_proxy_names))
+    if options.client_ca is not None:
+        methods.append(ClientCertificates(options.client_ca, clock))
+    methods.append(bearer)
+    return Authentication(methods, allow_anonymous=options.allow_anonymous)
+
+
+def _answerers(
+    options: SecurityOptions,
+    authorizer: authorization.Chain,
+    bearer: BearerTokens,
+    admitting: admission.Chain,
+    objects: Objects,
+    by_gvr: Mapping[GVR, Resource],
+    clock: Clock,
+    rng: random.Random,
+) -> dict[tuple[str, str, str], Answerer]:
+    access = reviews.AccessReviews(authorizer)
+
+    async def self_subject(call: Call, obj: Object) -> Object:
+        return reviews.self_subject_review(call.user, obj, clock.now())
+
+    async def admit(call: Call, obj: Object) -> None:
+        info = call.info
+        attributes = Attributes(
+            "CREATE",
+            by_gvr[kinds.SERVICE_ACCOUNTS],
+            kinds.SERVICE_ACCOUNTS,
+            info.namespace,
+            info.name,
+            call.user,
+            obj,
+            subresource="token",
+            is_dry_run=call.query.get("dryRun") == "All",
+            warnings=call.warnings,
+        )
+        await admitting.mutate(attributes)
+        await admitting.validate(attributes)
+
+    answerers: dict[tuple[str, str, str], Answerer] = {
+        (_AUTHENTICATION, "tokenreviews", ""): reviews.TokenReviews(bearer).review,
+        (_AUTHENTICATION, "selfsubjectreviews", ""): self_subject,
+        (_AUTHORIZATION, "subjectaccessreviews", ""): access.subject_access,
+        (_AUTHORIZATION, "selfsubjectaccessreviews", ""): access.self_subject_access,
+        (_AUTHORIZATION, "localsubjectaccessreviews", ""): access.local_subject_access,
+        (_AUTHORIZATION, "selfsubjectrulesreviews", ""): access.self_subject_rules,
+    }
+    if options.signing_key:
+        answerers["", "serviceaccounts", "token"] = reviews.TokenRequests(
+            issuer.TokenIssuer(options.signing_key, options.issuers[0]),
+            objects,
+            clock,
+            rng,
+            audiences=bearer.audiences,
+            max_lifetime_s=options.max_token_lifetime_s,
+            admit=admit,
+        ).create
+    return answerers
+
+
+def _connectors(
+    options: SecurityOptions, objects: Objects, rng: random.Random
+) -> dict[tuple[str, str, str], Connector]:
+    kubelets = Kubelets(objects, options.kubelet_tls)
+    streams, forwarder = PodStreams(objects, kubelets), Forwarder(objects, kubelets, rng)
+    return {
+        ("", "pods", "log"): streams.log,
+        ("", "pods", "exec"): streams.execute,
+        ("", "pods", "attach"): streams.attach,
+        ("", "pods", "portforward"): streams.port_forward,
+        ("", "pods", "proxy"): forwarder.pod,
+        ("", "services", "proxy"): forwarder.service,
+        ("", "nodes", "proxy"): forwarder.node,
+    }
+
+
+def _paths(options: SecurityOptions, keys: _Keys, resources: Sequence[Resource]) -> dict[str, Connector]:
+    openapi = OpenApi(resources)
+
+    async def configuration(call: Call) -> Response:
+        uri = options.jwks_uri or f"{options.issuers[0]}{issuer.JWKS_PATH}"
+        return _public(issuer.discovery_document(options.issuers[0], uri, keys()), "application/json")
+
+    async def key_set(call: Call) -> Response:
+        return _public(issuer.jwks(keys()), "application/jwk-set+json")
+
+    paths: dict[str, Connector] = {
+        "/openapi/v2": openapi.serve,
+        "/openapi/v3": openapi.serve,
+        "/openapi/v3/": openapi.serve,
+    }
+    if options.verifying_keys is not None:
+        paths[issuer.DISCOVERY_PATH] = configuration
+        paths[issuer.JWKS_PATH] = key_set
+    return paths
+
+
+def _public(document: Object, content_type: str) -> Response:
+    headers = {"content-type": content_type, "cache-control": "public, max-age=3600"}
+    return Response(200, headers, orjson.dumps(document))
