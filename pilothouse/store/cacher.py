@@ -297,6 +297,7 @@ class Cacher:
 
     def _bookmark_all(self) -> None:
         self._bookmark_timer = None
+        self._ring.tick(self._clock.monotonic())
         self.bookmark()
         self._keep_bookmarking()
 
@@ -334,6 +335,7 @@ class Cacher:
                 self._tell(subscriber, old, new)
             self._audience.tell(event)
             event.forget_lines()
+        self._ring.tick(self._clock.monotonic())
 
     def _tell(self, subscriber: Subscriber, old: Cached | None, new: Cached | None) -> None:
         try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 
 from pilothouse.store.base import Revision
 from pilothouse.store.event import Event
 
+KEEP_S = 300.0
 MIN_EVENTS = 100
+"""So many stay whatever their age and size, so that the watch of a quiet resource can still be resumed."""
 MAX_EVENTS = 8192
-MAX_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 24 * 1024 * 1024
 """Of objects that are kept only because they are the past."""
+_MARK_S = 30.0
 
 
 class Ring:
@@ -22,6 +26,8 @@ class Ring:
         self._events: list[Event] = []
         self._first = 0
         self._bytes = 0
+        self._marks: deque[tuple[float, Revision]] = deque()
+        """Which revision was the last at some times."""
 
     def append(self, event: Event) -> None:
         self._events.append(event)
@@ -35,6 +41,16 @@ class Ring:
     def since(self, revision: Revision) -> Sequence[Event]:
         """The events after `revision`, which must not be before `start`."""
         return self._events[bisect_right(self._events, revision, lo=self._first, key=_revision_of) :]
+
+    def tick(self, now: float) -> None:
+        """Drop what is older than `KEEP_S`; `now` is monotonic time. Cheap enough to call for every batch of events."""
+        marks = self._marks
+        if not marks or now - marks[-1][0] >= _MARK_S:
+            marks.append((now, self._events[-1].revision if self._events else self.start))
+        while now - marks[0][0] > KEEP_S:
+            _, revision = marks.popleft()
+            while len(self._events) - self._first > MIN_EVENTS and self._events[self._first].revision <= revision:
+                self._drop()
 
     def _drop(self) -> None:
         oldest = self._events[self._first]

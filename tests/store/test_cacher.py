@@ -105,11 +105,26 @@ async def test_a_watch_from_before_the_ring_is_refused(store: MemoryStore, clock
 
 async def test_the_ring_is_bounded_in_bytes(store: MemoryStore, cacher: Cacher) -> None:
     first = await write(store, "x", "a")
-    for _ in range(120):
+    for _ in range(150):
         await write(store, "x", "a", text="x" * 500_000)
     with pytest.raises(status.Expired):
         await cacher.watch(after=first)
     assert len(ready(await cacher.watch(after=Revision(cacher.revision - 99)))) == 99
+
+
+async def test_the_ring_forgets_what_is_old_but_for_the_last_events(
+    store: MemoryStore, cacher: Cacher, clock: VirtualClock
+) -> None:
+    for _ in range(300):
+        await write(store, "x", "a")
+    watcher = await cacher.watch(bookmarks=True)
+    await clock.advance(200)
+    assert len(ready(await cacher.watch(after=Revision(cacher.revision - 200)))) == 200
+    await clock.advance(300)
+    await watcher.aclose()
+    with pytest.raises(status.Expired):
+        await cacher.watch(after=Revision(cacher.revision - 101))
+    assert len(ready(await cacher.watch(after=Revision(cacher.revision - 100)))) == 100
 
 
 async def test_a_future_revision_is_waited_for_and_then_refused(
