@@ -54,7 +54,7 @@ class Parts:
 
 
 class Kubelet:
-    """A node's agent. `informers` is its own: `run` runs it."""
+    """A node's agent. `informers` and `recorder` are its own: `run` runs them."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Kubelet:
         informers: InformerFactory,
         parts: Parts,
         machine: Machine,
+        recorder: EventRecorder,
         options: KubeletOptions,
         clock: Clock,
         rng: random.Random | None = None,
@@ -72,7 +73,7 @@ class Kubelet:
         self.parts = parts
         self.machine = machine
         self.host = Host(dns=_host_dns(options), network_problem="")
-        self.recorder = EventRecorder(client, "kubelet", options.node_name, clock, rng=rng)
+        self.recorder = recorder
         self._clock = clock
         self._informers = informers
         self._pods = informers.of(PODS, field_selector=f"spec.nodeName={options.node_name}")

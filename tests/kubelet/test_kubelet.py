@@ -13,6 +13,7 @@ import pytest
 from pilothouse.api import status
 from pilothouse.api.meta import UID, NodeName, Object, is_condition_true
 from pilothouse.client.client import Client
+from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kubelet.container_files import NoFiles
@@ -108,8 +109,9 @@ class Bench:
         client = Client(self.api)
         parts = Parts(self.runtime, self.volumes, self.environment, AlwaysHealthy(), NoCgroups(), NoFiles())
         options = KubeletOptions(NodeName("n1"), ("10.0.0.9",), resolv_conf=Path("/nonexistent"))
+        recorder = EventRecorder(client, "kubelet", "n1", self.clock, rng=self.rng)
         self.kubelet = Kubelet(
-            client, InformerFactory(client, self.clock), parts, MACHINE, options, self.clock, self.rng
+            client, InformerFactory(client, self.clock), parts, MACHINE, recorder, options, self.clock, self.rng
         )
         self.task = asyncio.get_running_loop().create_task(self.kubelet.run())
         return self.kubelet
