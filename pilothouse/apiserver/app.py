@@ -80,7 +80,7 @@ class ApiServer:
     """Answers requests. It has no sockets and starts no tasks: a `kit.http.server.Server` or an in-process transport calls `handle`.
 
     `answerers` are keyed by (group, plural, subresource), `connectors` likewise; `paths` by the path, or by its beginning up to a
-    slash (`/openapi/`).
+    slash (`/openapi/`). `lifecycles` may be filled until the first request.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ApiServer:
         self._impersonator = impersonator
         self._fairness = fairness
         self._auditor = auditor
-        self._lifecycles = lifecycles or {}
+        self._lifecycles = {} if lifecycles is None else lifecycles
         self._ttl_s = ttl_s or {}
         self._answerers = dict(answerers or {})
         self._connectors = dict(connectors or {})

@@ -21,7 +21,7 @@ from pilothouse.api.status import AlreadyExists, NotFound
 from pilothouse.api.user import User
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
-from pilothouse.apiserver.allocate import Network
+from pilothouse.apiserver.allocate import Network, ServiceLifecycle
 from pilothouse.apiserver.authz import bootstrap as roles
 from pilothouse.apiserver.registry import Registry, Write
 
@@ -64,6 +64,9 @@ class Bootstrap:
         # Endpoints may not be loopback addresses: a server that is reached from its own machine only has none.
         if not ipaddress.ip_address(self._surroundings.advertise_address).is_loopback:
             await self._each(self._put, endpoint_objects(self._surroundings))
+        services = await self._registry_of(gvr.SERVICES)
+        if isinstance(services.lifecycle, ServiceLifecycle):
+            await services.lifecycle.repair(services, await self._registry_of(gvr.IP_ADDRESSES))
 
     @staticmethod
     async def _each(do: Callable[[GVR, Object], Awaitable[None]], objects: Iterable[tuple[GVR, Object]]) -> None:

@@ -122,7 +122,7 @@ class Registry:
         self._store = store
         self._clock = clock
         self._rng = rng
-        self._lifecycle: Lifecycle = lifecycle or NoLifecycle()
+        self.lifecycle: Lifecycle = lifecycle or NoLifecycle()
         self._ttl_s = ttl_s
 
     async def get(self, namespace: str, name: str) -> Cached:
@@ -171,7 +171,7 @@ class Registry:
             metadata["generation"] = 1
         else:
             metadata.pop("generation", None)
-        undo = await self._lifecycle.creating(obj, dry_run=write.dry_run)
+        undo = await self.lifecycle.creating(obj, dry_run=write.dry_run)
         written = False
         try:
             resource.prepare_create(obj)
@@ -284,7 +284,7 @@ class Registry:
                 resource.prepare_update(draft, old)
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
-                undo = await self._lifecycle.updating(draft, old, dry_run=write.dry_run)
+                undo = await self.lifecycle.updating(draft, old, dry_run=write.dry_run)
                 errors = [*resource.validate(draft), *resource.validate_update(draft, old)]
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
@@ -344,7 +344,7 @@ class Registry:
             wire = splice(encode(draft, self.resource.gvr), present.revision)
             if not write.dry_run:
                 await self._store.delete(present.key, expect=present.revision)
-                await self._lifecycle.deleted(old)
+                await self.lifecycle.deleted(old)
             return wire
         if draft == old:
             return present.wire
@@ -388,7 +388,7 @@ class Registry:
         if plan.step is Step.REMOVE:
             if not write.dry_run:
                 await self._store.delete(present.key, expect=present.revision)
-                await self._lifecycle.deleted(old)
+                await self.lifecycle.deleted(old)
             return Deleted(present.wire, is_gone=True)
         is_gone = plan.step is Step.MARK_THEN_REMOVE
         marked = {**old, "metadata": plan.metadata}
@@ -401,7 +401,7 @@ class Registry:
         revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
         if is_gone:
             await self._remove_marked(present.key, revision)
-            await self._lifecycle.deleted(old)
+            await self.lifecycle.deleted(old)
         return Deleted(splice(value, revision), is_gone)
 
     async def _remove_marked(self, key: str, revision: Revision) -> None:
