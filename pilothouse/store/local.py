@@ -81,26 +81,23 @@ class LocalStore:
         return self._ledger.revision
 
     async def get(self, key: str) -> Entry | None:
-        while (revision := self._ledger.head(key)) is not None:
-            values = await self._log.read((revision,))
-            if revision in values:
-                return Entry(key, values[revision], revision)
-            self._check_open()
-        return None
+        page = await self.list(key, limit=1)
+        return page.entries[0] if page.entries and page.entries[0].key == key else None
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 0, at: Revision | None = None) -> Page:
+        self._check_open()
+        heads, revision, remaining = self._ledger.page(prefix, after, limit, at)
         while True:
-            heads, revision, remaining = self._ledger.page(prefix, after, limit, at)
-            values = await self._read([head for _, head in heads])
+            values = await self._log.read([head for _, head in heads]) if heads else {}
             if len(values) == len(heads):
                 return Page([Entry(key, values[head], head) for key, head in heads], revision, remaining)
-
-    async def _read(self, revisions: Sequence[Revision]) -> dict[Revision, bytes]:
-        """Values by revision. Some may be missing if they were compacted while being read: ask the ledger again."""
-        values = await self._log.read(revisions) if revisions else {}
-        if len(values) < len(revisions):
             self._check_open()
-        return values
+            asked = heads
+            heads, revision, remaining = self._ledger.page(prefix, after, limit, at)
+            if missing := [key for key, head in heads if head not in values and (key, head) in asked]:
+                raise StoreUnavailable(
+                    f"the store is damaged: the value of {missing[0]} is missing. Put a backup in its place"
+                )
 
     # Writing
 
@@ -199,7 +196,7 @@ class LocalStore:
         self._feeds.add(feed)
         try:
             written = [write.revision for write in past if not write.is_deletion]
-            values = await self._read(written)
+            values = await self._log.read(written) if written else {}
             if len(values) < len(written):
                 raise Compacted(self._ledger.compacted)
         except BaseException:

@@ -191,6 +191,36 @@ async def test_old_rows_are_deleted_when_nobody_writes(store: LocalStore, log: H
     assert await state(store, PODS) == {KEY: (b"2", 3)}
 
 
+async def test_a_value_that_was_compacted_while_it_was_read_is_read_anew(
+    store: LocalStore, log: HeldLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = call(store.put(KEY, b"1"))
+    await log.let()
+    await written
+    read = log.read
+
+    async def read_late(revisions: Sequence[Revision]) -> dict[Revision, bytes]:
+        monkeypatch.setattr(log, "read", read)
+        written = call(store.put(KEY, b"2"))
+        await log.let()
+        compacted = asyncio.ensure_future(store.compact(await written))
+        await log.let()
+        await compacted
+        return await read(revisions)
+
+    monkeypatch.setattr(log, "read", read_late)
+    assert await state(store, PODS) == {KEY: (b"2", 3)}
+
+
+async def test_a_missing_value_is_reported_rather_than_waited_for(store: LocalStore, log: HeldLog) -> None:
+    written = call(store.put(KEY, b"1"))
+    await log.let()
+    log._values.pop(await written)
+    for reading in (store.get(KEY), store.list(PODS)):
+        with pytest.raises(StoreUnavailable, match=f"the value of {KEY} is missing"):
+            await reading
+
+
 async def test_a_follower_that_fails_disturbs_nobody(store: LocalStore, log: HeldLog) -> None:
     told: list[Change] = []
 
