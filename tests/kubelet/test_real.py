@@ -178,8 +178,12 @@ async def test_a_pod_that_ends_keeps_its_logs(node: Node) -> None:
     assert "done" in (node.directory / "pods/default_web_uid-web/main/0.log").read_text()
     record = await node.runtime.pod(UID("uid-web"))
     assert [c.state for c in record.containers] == [ContainerState.EXITED]
-    while (await node.runtime.pod(UID("uid-web"))).ready_sandbox:
+    for _ in range(100):
+        if not (await node.runtime.pod(UID("uid-web"))).ready_sandbox:
+            break
         await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("its sandbox still runs")
     await node.delete(path)
 
 
