@@ -2,7 +2,7 @@
 
 containerd calls the CNI plugins that the list written here names (CNI spec 1.0): `bridge` with `host-local` addresses, `portmap` for
 host ports, and `loopback`, which the CRI adds by itself. Traffic that leaves the cluster takes the node's address by a rule in the nft
-table `pilothouse`; nothing is added to iptables but what `portmap` makes for pods with a host port.
+table `pilothouse`; nothing is added to iptables but what `portmap` makes for pods with a host port, and a way through a closed firewall.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pilothouse.main.runtime.firewall import close_firewall, open_firewall
 from pilothouse.main.runtime.host import HostError
 from pilothouse.main.runtime.host_ports import delete_host_ports, delete_shared_chains, run
 from pilothouse.main.runtime.requirements import find_program
@@ -111,12 +112,14 @@ class NodeNetwork:
             draft.write_text(text)
             draft.rename(self.conflist_file)
         await _nft(masquerade_rules(self._options))
+        await open_firewall(self._options.bridge)
 
     async def clean(self) -> None:
         """Remove host ports, addresses given out, the bridge and the nft table. Pods must be gone. What is not there is no error."""
         for result in sorted(CNI_RESULTS.glob(f"{self._options.name}-*")):
             await self._forget_attachment(result)
         await delete_shared_chains()
+        await close_firewall(self._options.bridge)
         shutil.rmtree(self._options.state, ignore_errors=True)
         delete_bridge(self._options.bridge)
         table = self._options.nft_table
