@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from pilothouse.api.gvr import NODES
+from pilothouse.api.meta import Object
+from pilothouse.api.view import View
+from pilothouse.client.informer import InformerFactory
 from pilothouse.kit.clock import Clock, SystemClock
 from pilothouse.kit.mounts import unmount_below
 from pilothouse.main.paths import Paths
@@ -45,3 +51,29 @@ class NodeHost:
         unmount_below([self._paths.data, self._paths.run])
         await self.network((self._settings.pod_cidr,)).clean()
         nftables.cleanup()
+
+
+class PodNetwork:
+    """Sets the pods' network up as soon as the node has its range, and again when that changes."""
+
+    def __init__(self, host: NodeHost, informers: InformerFactory, node_name: str) -> None:
+        self._host = host
+        self._nodes = informers.of(NODES, field_selector=f"metadata.name={node_name}")
+        self._cidrs: tuple[str, ...] = ()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        unsubscribe = self._nodes.subscribe(self._on_node)
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                await self._host.network(self._cidrs).set_up()
+        finally:
+            unsubscribe()
+
+    def _on_node(self, old: Object | None, new: Object | None) -> None:
+        cidrs = tuple(View(new).spec.get("podCIDRs") or ()) if new is not None else ()
+        if cidrs and cidrs != self._cidrs:
+            self._cidrs = cidrs
+            self._changed.set()

@@ -7,6 +7,7 @@ Only what lies under the given directories or was started with the given socket 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -90,9 +91,14 @@ class Remains:
         ]
 
     def _shim_sockets(self) -> list[Path]:
+        """Shims put their sockets in a place of containerd's own choice; the file that says where depends on its version."""
         found = []
-        for file in self._state.glob("io.containerd.runtime.v2.task/*/*/address"):
-            address = file.read_text().strip()
+        for file in self._state.glob("io.containerd.runtime.v2.task/*/*/*"):
+            address = ""
+            if file.name == "address":
+                address = file.read_text().strip()
+            elif file.name == "bootstrap.json":
+                address = str(json.loads(file.read_text() or "{}").get("address", ""))
             if address.startswith("unix:///run/containerd/s/"):
                 found.append(Path(address.removeprefix("unix://")))
         return found
@@ -114,10 +120,11 @@ class Remains:
 def _members(cgroups: Iterable[Path]) -> set[int]:
     pids: set[int] = set()
     for cgroup in cgroups:
-        try:
-            pids.update(int(line) for line in (cgroup / "cgroup.procs").read_text().split())
-        except OSError:
-            continue
+        for file in cgroup.glob("**/cgroup.procs"):
+            try:
+                pids.update(int(line) for line in file.read_text().split())
+            except OSError:
+                continue
     return pids - {0, os.getpid()}
 
 
@@ -131,7 +138,10 @@ def _start_time(pid: int) -> str:
 
 
 def _remove_cgroup(cgroup: Path) -> None:
-    """Remove it and the parents that were made for pods, as far as they are empty."""
+    """Remove it with all below it, and the parents that were made for pods, as far as they are empty."""
+    for child in sorted(cgroup.glob("**/"), key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):
+            child.rmdir()
     for path in (cgroup, *cgroup.parents):
         if path != cgroup and not path.name.startswith(_POD_CGROUPS) and not path.parent.name.startswith(_POD_CGROUPS):
             return
