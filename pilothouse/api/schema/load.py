@@ -240,11 +240,15 @@ def _map_loader(item: Type) -> Load:
         convert = None
         check = on_value = _nested(item)
 
+    may_be_null = isinstance(item, Scalar) and item.name in ("time", "micro-time", "any")
+
     def load_values(values: Object) -> None:
         for key, value in values.items():
             if value.__class__ is regular:
                 if check is not None and (value or on_value is not None):
                     check(value)
+            elif value is None and may_be_null:
+                continue
             elif convert is not None and value is not None:
                 values[key] = convert(value)
             else:

@@ -27,6 +27,17 @@ _GO_SCALARS = {
     "byte": "[]uint8",
     "object": "map[string]interface {}",
 }
+_ZERO: dict[str, Any] = {
+    "string": "",
+    "byte": "",
+    "boolean": False,
+    "quantity": "0",
+    "object": {},
+    "any": None,
+    "time": None,
+    "micro-time": None,
+}
+"""What a null in a list or a map stands for, where that is not 0."""
 _RANGES = {"int32": 0x80000000, "int64": 0x8000000000000000}
 
 
@@ -94,9 +105,7 @@ def go_type(found: Type) -> str:
 
 def _zero(found: Type) -> Any:
     if isinstance(found, Scalar):
-        return {"string": "", "byte": "", "boolean": False, "quantity": "0", "object": {}, "any": None}.get(
-            found.name, 0
-        )
+        return dict(zero) if isinstance(zero := _ZERO.get(found.name, 0), dict) else zero
     return [] if isinstance(found, ListOf) else {}
 
 

@@ -179,3 +179,10 @@ def test_facts_of_lists() -> None:
 def test_an_unknown_kind_has_no_schema() -> None:
     with pytest.raises(KeyError):
         schema_of("v1", "Nothing")
+
+
+def test_nulls_in_maps_of_times_stay() -> None:
+    obj = {"status": {"disruptedPods": {"a": None}}, "x": 1}
+    loaded, warnings = load("policy/v1", "PodDisruptionBudget", obj)
+    assert warnings == ['unknown field "x"']
+    assert loaded["status"]["disruptedPods"] == {"a": None}
