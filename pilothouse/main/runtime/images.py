@@ -13,6 +13,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ PAUSE_IMAGE = "pilothouse.local/pause:1"
 CRI_NAMESPACE = "k8s.io"
 """containerd's namespace of everything that Kubernetes uses."""
 
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
 _OCI = "application/vnd.oci.image"
 
 
@@ -185,8 +188,10 @@ class ImageStore:
         if not file.is_file():
             raise ImageError(f"there is no image archive {file}")
         known = {image.name: image.digest for image in await self.list()}
-        arguments = ("images", "import", "--snapshotter", self._snapshotter, str(file))
-        output = await self._ctr(*arguments)
+        is_gzipped = _starts_with(file, _GZIP_MAGIC)
+        source = "-" if is_gzipped else str(file)
+        arguments = ("images", "import", "--snapshotter", self._snapshotter, source)
+        output = await self._ctr(*arguments, gzipped_input=file if is_gzipped else None)
         after = {image.name: image.digest for image in await self.list()}
         changed = tuple(name for name, digest in after.items() if known.get(name) != digest)
         return changed or tuple(name for name in after if f"unpacking {name} " in output)
@@ -202,23 +207,50 @@ class ImageStore:
 
     async def remove(self, name: str) -> None:
         """Raises ImageError if there is no such image."""
-        await self._ctr("images", "remove", "--sync", normalize(name))
+        full = normalize(name)
+        if full not in {image.name for image in await self.list()}:
+            raise ImageError(f"there is no image {full}")
+        await self._ctr("images", "remove", "--sync", full)
 
-    async def _ctr(self, *arguments: str) -> str:
+    async def _ctr(self, *arguments: str, gzipped_input: Path | None = None) -> str:
         program = find_program("ctr")
         if program is None:
             raise ImageError("the program `ctr` is missing: run `apt-get install containerd`")
         process = await asyncio.create_subprocess_exec(
-            program, "--address", str(self._address), "--namespace", CRI_NAMESPACE, *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            program,
+            *("--address", str(self._address), "--namespace", CRI_NAMESPACE, *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         try:
+            if gzipped_input is not None and process.stdin is not None:
+                await _feed(gzipped_input, process.stdin)
             output, errors = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
+        except BaseException:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
             raise
         if process.returncode:
             reason = errors.decode(errors="replace").strip().removeprefix("ctr: ")
             raise ImageError(f"containerd refused `ctr {' '.join(arguments)}`: {reason}")
         return output.decode(errors="replace")
+
+
+def _starts_with(file: Path, magic: bytes) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(magic)) == magic
+
+
+async def _feed(file: Path, target: asyncio.StreamWriter) -> None:
+    """Unzip a file into a program, which reads to the end or says itself why it did not. Raises ImageError."""
+    try:
+        with gzip.open(file) as source:
+            while chunk := await asyncio.to_thread(source.read, _CHUNK_BYTES):
+                target.write(chunk)
+                await target.drain()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ImageError(f"the image archive {file} cannot be unzipped: {error}") from error
+    except (BrokenPipeError, ConnectionResetError):
+        return

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import json
 import os
 import signal
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.mounts import mounts
 from pilothouse.main.runtime import host
 from pilothouse.main.runtime.containerd import Containerd, ContainerdError, ContainerdOptions, Machine, configuration
-from pilothouse.main.runtime.images import PAUSE_IMAGE, ImageError
+from pilothouse.main.runtime.images import PAUSE_IMAGE, ImageError, local_architecture
 from pilothouse.main.runtime.remains import processes_with
 from pilothouse.main.runtime.requirements import find_program, missing_packages
 from tests.main.runtime.pods import BUSYBOX, Node, PodSettings, busybox_archive, is_running, run_pod, running_node
@@ -43,6 +48,32 @@ def test_configuration_is_valid_toml_that_says_what_the_machine_can(tmp_path: Pa
 async def node(tmp_path: Path) -> AsyncIterator[Node]:
     async with running_node(tmp_path) as node:
         yield node
+
+
+def docker_archive(directory: Path) -> Path:
+    """What `docker save` writes for an image `tiny:1` with one file."""
+
+    def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as archive:
+        add(archive, "hello", b"hello")
+    config = {
+        "architecture": local_architecture(),
+        "os": "linux",
+        "config": {"Cmd": ["/hello"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": ["tiny:1"], "Layers": ["layer.tar"]}]
+    file = directory / "docker.tar"
+    with tarfile.open(file, mode="w") as archive:
+        add(archive, "config.json", json.dumps(config).encode())
+        add(archive, "layer.tar", layer.getvalue())
+        add(archive, "manifest.json", json.dumps(manifest).encode())
+    return file
 
 
 def output_of(program: str, *arguments: str) -> str:
@@ -114,10 +145,24 @@ class TestRealContainerd:
         await node.containerd.clean()
         await node.network.clean()
 
+    async def test_gzipped_and_docker_archives_are_read(self, node: Node, tmp_path: Path) -> None:
+        oci = busybox_archive(tmp_path)
+        gzipped = tmp_path / "busybox.tar.gz"
+        gzipped.write_bytes(gzip.compress(oci.read_bytes(), 1))
+        assert await node.containerd.images.load(gzipped) == ("docker.io/library/busybox:test",)
+        assert await node.containerd.images.load(gzipped) == ("docker.io/library/busybox:test",), "also if it is there"
+        assert await node.containerd.images.load(docker_archive(tmp_path)) == ("docker.io/library/tiny:1",)
+        await node.containerd.images.remove("tiny:1")
+        with pytest.raises(ImageError):
+            await node.containerd.images.remove("tiny:1")
+
     async def test_a_broken_archive_is_refused_in_one_sentence(self, node: Node, tmp_path: Path) -> None:
         broken = tmp_path / "broken.tar"
         broken.write_bytes(b"this is no archive")
         with pytest.raises(ImageError, match="containerd refused"):
+            await node.containerd.images.load(broken)
+        broken.write_bytes(gzip.compress(bytes(100_000))[:50])
+        with pytest.raises(ImageError, match="cannot be unzipped"):
             await node.containerd.images.load(broken)
         with pytest.raises(ImageError, match="there is no image archive"):
             await node.containerd.images.load(tmp_path / "absent.tar")

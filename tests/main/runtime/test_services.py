@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import dnslib
 import pytest
 
 from pilothouse.api.gvr import ENDPOINT_SLICES, SERVICES
@@ -108,3 +109,8 @@ async def test_a_pod_reaches_a_service_by_its_name(node: Node) -> None:
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
         assert (await reader.read()).endswith(b"hello\n")
         writer.close()
+
+        question = dnslib.DNSRecord.question(f"web.{domain}")
+        for tcp in (False, True):
+            reply = await asyncio.to_thread(question.send, f"10.98.{node.number}.10", 53, tcp=tcp, timeout=5)
+            assert str(dnslib.DNSRecord.parse(reply).rr[0].rdata) == service_ip
