@@ -32,7 +32,7 @@ BOOKMARK_INTERVAL_S = 60.0
 FRESH_TIMEOUT_S = 3.0
 """How long a request waits for a resourceVersion that has not been reached."""
 _POLL_S = 0.05
-_PAST_REVISIONS = 1000
+_PAST_REVISIONS = 500
 """How far back in the store's revisions a new cacher begins."""
 
 Subscriber = Callable[[Cached | None, Cached | None], None]

@@ -147,13 +147,14 @@ class Ledger:
         revision = self.revision if at is None else at
         self.check(revision)
         heads = self._heads
-        if revision == self.revision:
+        later = self.since(prefix, revision) if revision != self.revision else ()
+        if not later:
             keys = self._keys.prefixed(prefix, after)
             page = [(key, heads[key]) for key in (keys[:limit] if limit else keys)]
             return page, revision, len(keys) - len(page)
         state = {key: heads[key] for key in self._keys.prefixed(prefix, after)}
-        for write in reversed(self._history.since(revision)):
-            if write.key.startswith(prefix) and write.key > after:
+        for write in reversed(later):
+            if write.key > after:
                 if write.previous == ABSENT:
                     state.pop(write.key, None)
                 else:
