@@ -1,4 +1,4 @@
-"""Objects from one version of their kind to another, and the Scale of a scalable object.
+"""Objects from one version of their kind to another.
 
 Two built-in kinds are served in several forms: HorizontalPodAutoscaler in `autoscaling/v1` and `v2`, and Event in `v1` and
 `events.k8s.io/v1`. Conversion loses nothing: what the older form has no field for travels in annotations, under the names upstream gives
@@ -15,7 +15,6 @@ import orjson
 from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import ScalePaths
 
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _CURRENT_METRICS = "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -228,51 +227,3 @@ def _uncapitalized(value: Any) -> Any:
     if isinstance(value, dict):
         return {key[:1].lower() + key[1:]: _uncapitalized(item) for key, item in value.items() if item is not None}
     return [_uncapitalized(item) for item in value] if isinstance(value, list) else value
-
-
-# Scale
-
-_SCALE_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-
-
-def scale_of(obj: Mapping[str, Any], paths: ScalePaths) -> Object:
-    """The `autoscaling/v1` Scale of an object."""
-    from pilothouse.api import selector
-
-    status: Object = {"replicas": _value_at(obj, paths.status_replicas) or 0}
-    chosen = _value_at(obj, paths.selector)
-    if isinstance(chosen, str):
-        text = chosen
-    elif paths.selector_is_map:
-        text = str(selector.from_map(chosen or {}))
-    else:
-        text = str(selector.from_object(chosen)) if chosen is not None else ""
-    if text:
-        status["selector"] = text
-    replicas = _value_at(obj, paths.replicas)
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: obj["metadata"][key] for key in _SCALE_METADATA if key in obj["metadata"]},
-        "spec": {"replicas": replicas} if replicas else {},
-        "status": status,
-    }
-
-
-def with_scale(obj: Object, scale: Mapping[str, Any], paths: ScalePaths) -> Object:
-    """`obj` with the replicas that `scale` asks for; a new object that shares parts with the old one."""
-    replicas = int((scale.get("spec") or {}).get("replicas") or 0)
-    return _with_value(obj, paths.replicas, replicas)
-
-
-def _value_at(obj: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    value: Any = obj
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _with_value(obj: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Object:
-    name, *rest = path
-    inner = _with_value(obj.get(name) or {}, tuple(rest), value) if rest else value
-    return {**obj, name: inner}

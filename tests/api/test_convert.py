@@ -1,4 +1,4 @@
-"""Conversion between versions, and scales."""
+"""Conversion between versions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import orjson
 import pytest
 
 from pilothouse.api import gvr
-from pilothouse.api.convert import convert, scale_of, with_scale
+from pilothouse.api.convert import convert
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import ScalePaths
 
 V1, V2 = gvr.HORIZONTAL_POD_AUTOSCALERS_V1, gvr.HORIZONTAL_POD_AUTOSCALERS
 CPU = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}
@@ -116,25 +115,3 @@ def test_annotations_that_cannot_be_read_are_dropped(text: str) -> None:
     newer = convert({"metadata": metadata, "spec": {"maxReplicas": 3}}, V1, V2)
     assert newer["metadata"] == {"name": "a"}
     assert newer["spec"] == {"maxReplicas": 3}
-
-
-def test_scales() -> None:
-    obj: Object = {
-        "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7", "labels": {"x": "y"}},
-        "spec": {"replicas": 3, "selector": {"matchLabels": {"b": "c", "a": "b"}}},
-        "status": {"replicas": 2},
-    }
-    scale = scale_of(obj, ScalePaths())
-    assert scale["metadata"] == {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7"}
-    assert scale["spec"] == {"replicas": 3}
-    assert scale["status"] == {"replicas": 2, "selector": "a=b,b=c"}
-    changed = with_scale(obj, {"spec": {}}, ScalePaths())
-    assert changed["spec"]["replicas"] == 0
-    assert obj["spec"]["replicas"] == 3
-
-
-def test_the_scale_of_a_replication_controller() -> None:
-    obj: Object = {"metadata": {"name": "a"}, "spec": {"selector": {"a": "b"}}}
-    scale = scale_of(obj, ScalePaths(selector_is_map=True))
-    assert scale["status"] == {"replicas": 0, "selector": "a=b"}
-    assert scale["spec"] == {}

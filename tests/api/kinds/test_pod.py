@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.kinds.core.pod import POD, only_ephemeral_containers, only_resources
+from pilothouse.api.kinds.core.pod import POD
 from pilothouse.api.kinds.core.pod_state import summary
 from pilothouse.api.meta import Object, parse_time
 
@@ -143,25 +143,3 @@ def test_a_status_update_cannot_touch_owners_or_forget_the_quality_of_service() 
 def test_grace_periods(pod: Object, grace_s: int) -> None:
     assert POD.default_grace_period_s is not None
     assert POD.default_grace_period_s(pod) == grace_s
-
-
-def test_subresources_change_only_their_part() -> None:
-    old: Object = {
-        "metadata": {"name": "a", "labels": {"a": "b"}},
-        "spec": {"containers": [{"name": "c", "image": "x", "resources": {}}], "nodeName": "n"},
-        "status": {"phase": "Running"},
-    }
-    draft: Object = {
-        "metadata": {"name": "a", "resourceVersion": "7"},
-        "spec": {
-            "containers": [{"name": "c", "image": "y", "resources": {"limits": {"cpu": "1"}}}],
-            "ephemeralContainers": [{"name": "e"}],
-        },
-    }
-    debugged = only_ephemeral_containers(draft, old)
-    assert debugged["spec"] == {**old["spec"], "ephemeralContainers": [{"name": "e"}]}
-    assert debugged["metadata"] == {"name": "a", "labels": {"a": "b"}, "resourceVersion": "7"}
-    resized = only_resources(draft, old)
-    assert resized["spec"]["containers"] == [{"name": "c", "image": "x", "resources": {"limits": {"cpu": "1"}}}]
-    assert resized["spec"]["nodeName"] == "n"
-    assert resized["status"] == {"phase": "Running"}

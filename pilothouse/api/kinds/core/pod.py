@@ -73,44 +73,6 @@ def _prepare_status_update(draft: Object, old: View) -> None:
             condition["observedGeneration"] = generation
 
 
-def only_ephemeral_containers(draft: View, old: View) -> Object:
-    """What an update of `ephemeralcontainers` changes: the old pod with the draft's ephemeral containers."""
-    containers = (draft.get("spec") or {}).get("ephemeralContainers")
-    return _with_spec(draft, old, {**old["spec"], "ephemeralContainers": containers or []})
-
-
-def only_resources(draft: View, old: View) -> Object:
-    """What an update of `resize` changes: the old pod with the draft's resources and resize policies.
-
-    Where containers are added, removed or renamed the draft comes back as it is, for validation to refuse.
-    """
-    spec = dict(old["spec"])
-    for which in ("containers", "initContainers"):
-        new = (draft.get("spec") or {}).get(which) or []
-        present = spec.get(which) or []
-        if [c.get("name") for c in new] != [c.get("name") for c in present]:
-            return dict(draft)
-        if present:
-            spec[which] = [_resized(before, after) for before, after in zip(present, new, strict=True)]
-    if "resources" in draft["spec"]:
-        spec["resources"] = draft["spec"]["resources"]
-    return _with_spec(draft, old, spec)
-
-
-def _resized(before: View, after: View) -> Object:
-    kept = {key: value for key, value in before.items() if key not in ("resources", "resizePolicy")}
-    return {**kept, **{key: after[key] for key in ("resources", "resizePolicy") if key in after}}
-
-
-def _with_spec(draft: View, old: View, spec: Object) -> Object:
-    """The old pod with another spec; of the draft's metadata what the caller checks and records stays."""
-    metadata = dict(old["metadata"])
-    for key in ("resourceVersion", "managedFields"):
-        if key in draft["metadata"]:
-            metadata[key] = draft["metadata"][key]
-    return {**old, "metadata": metadata, "spec": spec}
-
-
 def _grace_period_s(pod: View) -> int:
     """Nothing waits for a pod that is on no node or has ended."""
     if not at(pod, "spec", "nodeName") or at(pod, "status", "phase") in ("Failed", "Succeeded"):
