@@ -52,7 +52,7 @@ def persistent_volume_claims(pod: Pod) -> Iterator[str]:
     for volume in (pod.get("spec") or {}).get("volumes") or ():
         if claim := volume.get("persistentVolumeClaim"):
             yield claim["claimName"]
-        elif volume.get("ephemeral"):
+        elif volume.get("ephemeral") is not None:
             yield f"{name_of(pod)}-{volume['name']}"
 
 

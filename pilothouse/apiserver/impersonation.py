@@ -26,8 +26,9 @@ class Impersonation:
         headers = request.headers
         name = headers.get("impersonate-user", "")
         if not name:
-            if any(header.startswith("impersonate-") for header in headers):
-                raise BadRequest("impersonation was requested without impersonating a user name")
+            for header in headers:
+                if header.startswith("impersonate-"):
+                    raise BadRequest("impersonation was requested without impersonating a user name")
             return user
         groups = tuple(_values(headers.get("impersonate-group", "")))
         uid = headers.get("impersonate-uid", "")

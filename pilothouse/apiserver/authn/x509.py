@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pilothouse.api.status import Unauthorized
-from pilothouse.api.user import User
+from pilothouse.api.user import User, authenticated
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request
@@ -68,7 +68,7 @@ class ClientCertificates:
         if not facts.common_name:
             raise Unauthorized("x509: certificate names no user")
         extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
-        user = User(facts.common_name, groups=facts.organizations, extra=extra)
+        user = authenticated(User(facts.common_name, groups=facts.organizations, extra=extra))
         return user, max(facts.not_before, authority.not_before), min(facts.not_after, authority.not_after)
 
     def _issuer(self, der: bytes, facts: certificate.Facts) -> certificate.Facts | None:
