@@ -144,8 +144,8 @@ class Controller(ABC):
         try:
             again_s = await self.reconcile(key)
             succeeded = True
-        except status.Conflict as error:
-            # Somebody was faster: the watch will bring their version.
+        except (status.Conflict, status.NotFound) as error:
+            # Somebody was faster: the watch will bring what they did.
             log.debug("reconcile again", controller=self.name, key=key, reason=error.message)
         except status.StatusError as error:
             log.warning("reconcile failed", controller=self.name, key=key, reason=error.message)
