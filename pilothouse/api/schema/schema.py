@@ -12,7 +12,6 @@ from functools import cache
 
 from pilothouse.api import status
 from pilothouse.api.meta import Object
-from pilothouse.api.path import FieldError, Path, type_invalid
 from pilothouse.api.schema import defaults
 from pilothouse.api.schema.load import Irregular, loader
 from pilothouse.api.schema.repair import Repair, WrongType
@@ -87,14 +86,6 @@ class Schema:
         value: Object = {}
         loader(struct)(value)
         return value
-
-    def check(self, obj: Object) -> list[FieldError]:
-        """Faults of structure, as field errors; empty for what `load` accepted."""
-        try:
-            Repair().struct(self.struct, obj, "", (self.kind,))
-        except WrongType as error:
-            return [type_invalid(Path(""), "", str(error))]
-        return []
 
     def field_at(self, path: Sequence[str]) -> Field | None:
         """The field at a path of names; lists and maps on the way are entered. None where the schema knows nothing."""
