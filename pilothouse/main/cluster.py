@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pilothouse.api.meta import parse_time
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.pki import Pki
 from pilothouse.main import credentials
@@ -139,9 +140,15 @@ class Api:
         return nodes
 
 
-def is_node_ready(node: dict[str, Any]) -> bool:
+def is_node_ready(node: dict[str, Any], since: float = 0.0) -> bool:
+    """Whether a node is ready, as its kubelet said after `since` (seconds since the epoch)."""
     conditions = node.get("status", {}).get("conditions") or ()
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+    return (
+        ready is not None
+        and ready["status"] == "True"
+        and parse_time(ready.get("lastHeartbeatTime", "1970-01-01T00:00:00Z")) >= int(since)
+    )
 
 
 def require_root(what: str) -> None:

@@ -96,7 +96,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
             memory = f"{component['memory_bytes'] / 1e6:.0f} MB" if component["memory_bytes"] else "-"
             lines.append(f"{component['name']:<14}{component['pid'] or '-':>8}{component['restarts']:>10}{memory:>10}")
     if report["nodes"]:
-        width = max(len(node["name"]) for node in report["nodes"]) + 2
+        width = max(12, *(len(node["name"]) for node in report["nodes"])) + 2
         lines += ["", f"{'NODE':<{width}}{'STATUS':<10}{'VERSION':<12}RUNTIME"]
         lines += [
             f"{node['name']:<{width}}{'Ready' if node['ready'] else 'NotReady':<10}{node['version']:<12}{node['runtime']}"

@@ -118,6 +118,7 @@ def _install_packages(progress: Progress) -> None:
 def _wait(paths: Paths, wanted: Settings, timeout_s: float, progress: Progress) -> None:
     api = cluster.Api(wanted, paths)
     deadline = time.monotonic() + timeout_s
+    since = time.time()
     with progress.step("Starting the control plane"):
         _until(api.is_ready, paths, deadline, "the API server is not ready")
     names = set(credentials.node_names(wanted))
@@ -125,7 +126,7 @@ def _wait(paths: Paths, wanted: Settings, timeout_s: float, progress: Progress) 
 
     def nodes_ready() -> bool:
         try:
-            ready = {node["metadata"]["name"] for node in api.nodes() if cluster.is_node_ready(node)}
+            ready = {node["metadata"]["name"] for node in api.nodes() if cluster.is_node_ready(node, since)}
         except OSError:
             return False
         return names <= ready
