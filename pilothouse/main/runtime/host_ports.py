@@ -96,15 +96,22 @@ async def _nat_rules(save: str) -> str:
 
 async def run(command: Sequence[str], text: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Run a program with `text` as its input; its exit code and what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-    )
+    # A file for the input, not a pipe: a program that ends before it has read everything is then no special case.
+    source = os.memfd_create("input")
     try:
-        output, _ = await process.communicate(text.encode())
+        os.write(source, text.encode())
+        os.lseek(source, 0, os.SEEK_SET)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+        )
+    finally:
+        os.close(source)
+    try:
+        output, _ = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
         await process.wait()

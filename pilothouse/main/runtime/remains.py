@@ -73,11 +73,12 @@ class Remains:
                 log.warning("a container's state cannot be read", file=file)
 
     def _cgroups(self) -> set[Path]:
+        """The containers' own cgroups: none that others could be in, whatever the files say."""
         paths: set[Path] = set()
         for state in self._states():
-            named = state.get("cgroup_paths")
-            if isinstance(named, dict):
-                paths.update(Path(path) for path in named.values() if path)
+            named, container = state.get("cgroup_paths"), state.get("id")
+            if isinstance(named, dict) and isinstance(container, str) and container:
+                paths.update(Path(path) for path in named.values() if container in Path(path).name)
         return paths
 
     def _init_processes(self) -> list[int]:
@@ -120,12 +121,15 @@ class Remains:
 def _members(cgroups: Iterable[Path]) -> set[int]:
     pids: set[int] = set()
     for cgroup in cgroups:
-        for file in cgroup.glob("**/cgroup.procs"):
-            try:
-                pids.update(int(line) for line in file.read_text().split())
-            except OSError:
-                continue
+        for directory in _with_children(cgroup):
+            with contextlib.suppress(OSError):
+                pids.update(int(line) for line in (directory / "cgroup.procs").read_text().split())
     return pids - {0, os.getpid()}
+
+
+def _with_children(cgroup: Path) -> list[Path]:
+    """The cgroup and all below it, the deepest first; what goes meanwhile is left out."""
+    return [Path(directory) for directory, _, _ in os.walk(cgroup, topdown=False)]
 
 
 def _start_time(pid: int) -> str:
@@ -139,7 +143,7 @@ def _start_time(pid: int) -> str:
 
 def _remove_cgroup(cgroup: Path) -> None:
     """Remove it with all below it, and the parents that were made for pods, as far as they are empty."""
-    for child in sorted(cgroup.glob("**/"), key=lambda path: len(path.parts), reverse=True):
+    for child in _with_children(cgroup):
         with contextlib.suppress(OSError):
             child.rmdir()
     for path in (cgroup, *cgroup.parents):
