@@ -19,7 +19,9 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.apiserver import reviews
 from pilothouse.apiserver.admission import chain as admission
+from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
+from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.app import Answerer, Connector
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authn import issuer
@@ -99,9 +101,17 @@ async def build(
     await objects.prepare(RBAC_KINDS if "RBAC" in options.authorization_modes else ())
     await objects.prepare(_NODE_KINDS if "Node" in options.authorization_modes else ())
     authorizer, rbac = authorization.build(options.authorization_modes, objects)
-    always = [RbacEscalation(EscalationCheck(rbac, authorizer))] if rbac is not None else []
+    always: list[Plugin] = [SigningRequestIdentity()]
+    if rbac is not None:
+        always.append(RbacEscalation(EscalationCheck(rbac, authorizer)))
     admitting = admission.build(
-        objects, clock, rng, enable=options.enable_admission, disable=options.disable_admission, always=always
+        objects,
+        authorizer,
+        clock,
+        rng,
+        enable=options.enable_admission,
+        disable=options.disable_admission,
+        always=always,
     )
     audiences = options.api_audiences or options.issuers[:1]
     keys = _Keys(options)

@@ -8,6 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from pilothouse.apiserver.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from pilothouse.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
 from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
@@ -16,9 +21,10 @@ from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
 from pilothouse.apiserver.admission.priority import Priority
 from pilothouse.apiserver.admission.runtime_class import RuntimeClass
 from pilothouse.apiserver.admission.service_account import ServiceAccount
-from pilothouse.apiserver.admission.storage import StorageObjectInUseProtection
+from pilothouse.apiserver.admission.storage import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from pilothouse.apiserver.admission.tolerations import DefaultTolerationSeconds
 from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.authz.attributes import Authorizer
 from pilothouse.apiserver.objects import Objects
 from pilothouse.kit.clock import Clock
 
@@ -34,7 +40,11 @@ PLUGINS: tuple[type[Plugin], ...] = (
     DefaultTolerationSeconds,
     DefaultStorageClass,
     StorageObjectInUseProtection,
+    PersistentVolumeClaimResize,
     RuntimeClass,
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
     DefaultIngressClass,
 )
 """All plugins there are, in upstream's order."""
@@ -80,6 +90,7 @@ def _wants(plugin: Plugin, attributes: Attributes) -> bool:
 
 def build(
     objects: Objects,
+    authorizer: Authorizer,
     clock: Clock,
     rng: random.Random,
     *,
@@ -104,7 +115,11 @@ def build(
         DefaultTolerationSeconds: DefaultTolerationSeconds,
         DefaultStorageClass: lambda: DefaultStorageClass(objects),
         StorageObjectInUseProtection: StorageObjectInUseProtection,
+        PersistentVolumeClaimResize: lambda: PersistentVolumeClaimResize(objects),
         RuntimeClass: lambda: RuntimeClass(objects),
+        CertificateApproval: lambda: CertificateApproval(authorizer),
+        CertificateSigning: lambda: CertificateSigning(authorizer),
+        CertificateSubjectRestriction: CertificateSubjectRestriction,
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
     }
     on = (

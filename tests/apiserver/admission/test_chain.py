@@ -7,8 +7,11 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.status import Forbidden, NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver.admission import chain
+from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.authz.always import AlwaysDeny
+from pilothouse.apiserver.authz.attributes import ALLOW, NO_OPINION
 from pilothouse.apiserver.authz.escalation import EscalationCheck
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.objects import MemoryObjects
@@ -16,6 +19,13 @@ from pilothouse.kit.clock import VirtualClock
 
 ALICE = User("alice", groups=("system:authenticated",))
 KUBELET = User("system:node:n1", groups=("system:nodes", "system:authenticated"))
+
+
+class Signers(AlwaysDeny):
+    """Allows the signers of one domain."""
+
+    def authorize(self, attributes):
+        return ALLOW if attributes.name == "a.b/*" else NO_OPINION
 
 
 def named(name, namespace="", **more):
@@ -40,7 +50,7 @@ def objects():
 
 @pytest.fixture
 def admission(objects, clock):
-    return chain.build(objects, clock, random.Random(1), enable=["NodeRestriction"])
+    return chain.build(objects, AlwaysDeny(), clock, random.Random(1), enable=["NodeRestriction"])
 
 
 async def admit(
@@ -242,6 +252,38 @@ class TestOthers:
         claim = await admit(admission, kinds.PERSISTENT_VOLUME_CLAIMS, named("c", "ns", spec={"storageClassName": ""}))
         assert claim["spec"]["storageClassName"] == ""
 
+    async def test_claims_grow_where_their_class_allows_it(self, admission, objects):
+        def claim(size, **more):
+            spec = {"storageClassName": "s", "resources": {"requests": {"storage": size}}}
+            return named("c", "ns", spec=spec, **more)
+
+        bound = claim("1Gi", status={"phase": "Bound"})
+        options = {"old": bound, "operation": "UPDATE"}
+        message = await refused(admission, kinds.PERSISTENT_VOLUME_CLAIMS, claim("2Gi"), **options)
+        assert "must support resize" in message
+        objects.put(kinds.STORAGE_CLASSES, named("s", allowVolumeExpansion=True))
+        await admit(admission, kinds.PERSISTENT_VOLUME_CLAIMS, claim("2Gi"), **options)
+        await admit(admission, kinds.PERSISTENT_VOLUME_CLAIMS, claim("1024Mi"), **options)
+        message = await refused(
+            admission, kinds.PERSISTENT_VOLUME_CLAIMS, claim("2Gi"), old=claim("1Gi"), operation="UPDATE"
+        )
+        assert "Only bound persistent volume claims can be expanded" in message
+
+    async def test_signing_requests(self, objects, clock):
+        admission = chain.build(objects, Signers(), clock, random.Random(1), always=[SigningRequestIdentity()])
+        gvr = kinds.CERTIFICATE_SIGNING_REQUESTS
+        made = await admit(admission, gvr, named("r", spec={"signerName": "a.b/c", "username": "root", "uid": "0"}))
+        assert made["spec"] == {"signerName": "a.b/c", "username": "alice", "groups": ["system:authenticated"]}
+        bad = named("r", spec={"signerName": "kubernetes.io/kube-apiserver-client", "request": "x"})
+        assert "failed to parse CSR" in await refused(admission, gvr, bad)
+        other = named("r", spec={"signerName": "other/x"})
+        await admit(admission, gvr, made, old=made, operation="UPDATE", subresource="approval")
+        message = await refused(admission, gvr, other, old=other, operation="UPDATE", subresource="approval")
+        assert message.endswith('user not permitted to approve requests with signerName "other/x"')
+        signed = {**other, "status": {"certificate": "x"}}
+        message = await refused(admission, gvr, signed, old=other, operation="UPDATE", subresource="status")
+        assert message.endswith('user not permitted to sign requests with signerName "other/x"')
+
     async def test_a_new_node_is_tainted(self, admission):
         node = await admit(admission, kinds.NODES, named("n1"), user=KUBELET)
         assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
@@ -249,17 +291,17 @@ class TestOthers:
     async def test_escalation(self, objects, clock):
         rbac = Rbac(objects)
         always = [RbacEscalation(EscalationCheck(rbac, rbac))]
-        admission = chain.build(objects, clock, random.Random(1), always=always)
+        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), always=always)
         role = named("r", "ns", rules=[{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
         assert "attempting to grant" in await refused(admission, kinds.ROLES, role)
 
     def test_flags(self, objects, clock):
         rng = random.Random(1)
         with pytest.raises(ValueError, match="unknown admission plugin 'X'"):
-            chain.build(objects, clock, rng, enable=["X"])
+            chain.build(objects, AlwaysDeny(), clock, rng, enable=["X"])
         with pytest.raises(ValueError, match="both enabled and disabled"):
-            chain.build(objects, clock, rng, enable=["Priority"], disable=["Priority"])
-        names = {plugin.name for plugin in chain.build(objects, clock, rng, disable=["Priority"]).plugins}
+            chain.build(objects, AlwaysDeny(), clock, rng, enable=["Priority"], disable=["Priority"])
+        names = {plugin.name for plugin in chain.build(objects, AlwaysDeny(), clock, rng, disable=["Priority"]).plugins}
         assert "Priority" not in names
         assert "NodeRestriction" not in names
         assert "ServiceAccount" in names
