@@ -38,6 +38,43 @@ def without_managed_fields(obj: Object) -> Object:
     return obj
 
 
+class Outage:
+    """Whether the server can be reached, as all informers of a factory find it: said once, and over for all as soon as for one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._is_on = False
+
+    def begin(self, reason: str) -> None:
+        if not self._is_on:
+            self._is_on = True
+            log.warning("informers wait for the server", reason=reason)
+
+    def end(self) -> None:
+        if self._is_on:
+            self._is_on = False
+            log.info("the server is back")
+            for waiter in self._waiting:
+                _wake(waiter)
+
+    async def wait(self, seconds: float) -> None:
+        """Return after `seconds`, or when the outage ends."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(seconds, lambda: _wake(waiter))
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiting.discard(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class Informer:
     """One collection's copy. Built by InformerFactory, which shares it among all who ask for the same."""
 
@@ -47,6 +84,7 @@ class Informer:
         gvr: GVR,
         clock: Clock,
         rng: random.Random,
+        outage: Outage,
         *,
         namespace: str = "",
         label_selector: str = "",
@@ -59,6 +97,7 @@ class Informer:
         self._client = client
         self._clock = clock
         self._rng = rng
+        self._outage = outage
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
@@ -136,6 +175,10 @@ class Informer:
                     backoff.failures = 1
                     continue
                 reason = "the revision is no longer kept"
+            except status.ServiceUnavailable as error:
+                self._outage.begin(error.message)
+                await self._outage.wait(backoff.next())
+                continue
             except (status.StatusError, ValueError) as error:
                 reason = str(error)
             delay_s = backoff.next()
@@ -154,6 +197,7 @@ class Informer:
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
+        self._outage.end()
         items = {key_of(item): item for item in listing.items}
         for key in [key for key in self._objects if key not in items]:
             self._remove(key)
@@ -179,6 +223,7 @@ class Informer:
             field_selector=self._field_selector,
         )
         async with watch as events:
+            self._outage.end()
             async for event in events:
                 obj = event.obj
                 if event.type == "DELETED":
@@ -246,6 +291,7 @@ class InformerFactory:
         self.client = client
         self.clock = clock
         self._rng = rng or random.Random()
+        self._outage = Outage(clock)
         self._informers: dict[tuple[GVR, str, str, str, bool, Keep], Informer] = {}
         self._group: asyncio.TaskGroup | None = None
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
@@ -273,6 +319,7 @@ class InformerFactory:
                 gvr,
                 self.clock,
                 self._rng,
+                self._outage,
                 namespace=namespace,
                 label_selector=label_selector,
                 field_selector=field_selector,

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from pilothouse.api import status
-from pilothouse.api.gvr import PODS
+from pilothouse.api.gvr import NODES, PODS
 from pilothouse.api.meta import Object
 from pilothouse.client.client import Client
 from pilothouse.client.informer import InformerFactory
@@ -197,3 +197,16 @@ async def test_one_informer_for_all_who_ask_for_the_same(server: Server, clock: 
     async with running(server, clock) as factory:
         assert factory.of(PODS) is factory.of(PODS)
         assert factory.of(PODS) is not factory.of(PODS, namespace="kube-system")
+
+
+async def test_when_the_server_is_back_for_one_it_is_back_for_all(server: Server, clock: VirtualClock) -> None:
+    async with running(server, clock) as factory:
+        pods, nodes = factory.of(PODS), factory.of(NODES)
+        server.faults = [status.ServiceUnavailable("down") for _ in range(200)]
+        await clock.advance(100)
+        server.faults = []
+        while not (pods.synced.is_set() or nodes.synced.is_set()):
+            await clock.advance(0.1)
+        await clock.advance(0)
+        assert pods.synced.is_set()
+        assert nodes.synced.is_set()

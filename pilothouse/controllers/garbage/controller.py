@@ -24,6 +24,8 @@ IGNORED = frozenset({"events", "events.events.k8s.io"})
 """Events own nothing and expire by themselves."""
 ABSENT_OWNERS = 5000
 AT_ONCE = 32
+START_DELAY_S = 3.0
+"""So many watches are opened that a cluster that starts has better things to do first."""
 DISCOVERY_SETTLE_S = 0.5
 DISCOVERY_RETRY_S = 5.0
 DISCOVERY_PERIOD_S = 300.0
@@ -173,6 +175,7 @@ class GarbageCollector(Controller):
 
     async def _follow_resources(self) -> None:
         """Keep a watch on every resource that can be deleted, as resources come and go."""
+        await self.clock.sleep(START_DELAY_S)
         while True:
             self._changed.clear()
             wait_s = DISCOVERY_PERIOD_S
