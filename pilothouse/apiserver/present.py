@@ -55,8 +55,7 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
             metadata["remainingItemCount"] = listing.remaining
     gvr = endpoint.gvr
     if output.shape is Shape.WHOLE and not endpoint.is_converted:
-        head = orjson.dumps({"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata})
-        body = b'%b,"items":[%b]}\n' % (head[:-1], listing.body())
+        body = list_body(gvr, metadata, [cached.wire for cached in listing.items])
         if output is PLAIN:
             return body_response(call, 200, body)
         return value_response(call, 200, orjson.loads(body))
@@ -73,6 +72,16 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
         return value_response(call, 200, answer)
     answer = {"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata, "items": items}
     return value_response(call, 200, answer)
+
+
+def list_body(gvr: GVR, metadata: Object, wires: list[bytes]) -> bytes:
+    """The JSON of a list of objects in wire form; `wires` is used up. Large lists are copied once."""
+    head = orjson.dumps({"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata})[:-1]
+    if not wires:
+        return head + b',"items":[]}\n'
+    wires[0] = b'%b,"items":[%b' % (head, wires[0])
+    wires[-1] += b"]}\n"
+    return b",".join(wires)
 
 
 def value_response(call: Call, code: int, value: Any) -> Response:

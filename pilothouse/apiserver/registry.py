@@ -268,7 +268,7 @@ class Registry:
         old = present.object()
         draft = await change(present.object())
         metadata = draft.setdefault("metadata", {})
-        self._check_identity(metadata, present, write)
+        self._check_identity(metadata, present, old, write)
         self._isolate(draft, old, write)
         rules.keep_system_fields(metadata, old["metadata"])
         self._drop_duplicate_owners(metadata, write)
@@ -304,7 +304,7 @@ class Registry:
                 await (undo.commit() if written else undo.roll_back())
         return wire
 
-    def _check_identity(self, metadata: Object, present: Cached, write: Write) -> None:
+    def _check_identity(self, metadata: Object, present: Cached, old: Object, write: Write) -> None:
         """Raises Conflict or Invalid if the update is meant for another state of the object, or another object."""
         revision = metadata.get("resourceVersion") or ""
         if not revision:
@@ -316,7 +316,7 @@ class Registry:
         rules.set_namespace(metadata, write.namespace if self.resource.gvr.namespaced else "")
         uid = metadata.get("uid")
         if uid:
-            present_uid = present.object()["metadata"].get("uid", "")
+            present_uid = old["metadata"].get("uid", "")
             if uid != present_uid:
                 why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {present_uid}"
                 raise status.conflict(self.resource.gvr.plural, self.resource.gvr.group, write.name, why)

@@ -10,7 +10,7 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.negotiate import PLAIN
 from pilothouse.apiserver.options import DeleteOptions, ListOptions, delete_options, list_options
-from pilothouse.apiserver.present import body_response, object_response, value_response
+from pilothouse.apiserver.present import body_response, list_body, object_response, value_response
 from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.verbs.list import read
 from pilothouse.kit.http.message import Response
@@ -47,16 +47,8 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
             await registry.delete(_write(call, cached.namespace, cached.name, options), options)
         except NotFound:
             continue
-    gvr = endpoint.gvr
-    head = orjson.dumps(
-        {
-            "kind": f"{gvr.kind}List",
-            "apiVersion": gvr.api_version,
-            "metadata": {"resourceVersion": str(listing.revision)},
-        }
-    )
-    items = b",".join([endpoint.wire(cached.wire) for cached in listing.items])
-    body = b'%b,"items":[%b]}\n' % (head[:-1], items)
+    metadata = {"resourceVersion": str(listing.revision)}
+    body = list_body(endpoint.gvr, metadata, [endpoint.wire(cached.wire) for cached in listing.items])
     return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
 
 

@@ -29,6 +29,7 @@ log = get_logger("pilothouse.http")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _COPY_LIMIT_BYTES = 64 * 1024
 """A body up to this size is copied behind its headers so that both leave in one write."""
+_PIECE_BYTES = 256 * 1024
 _KNOWN_NAMES_LIMIT = 512
 
 
@@ -163,7 +164,12 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._hold_back(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
+            if self._leftover is not None:
+                self._hold_back(rest)
+            elif rest:
+                # The application has answered already, without taking the upgrade up.
+                self.data_received(rest)
             return
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
@@ -307,7 +313,7 @@ class Connection(asyncio.Protocol):
             elif len(body) <= _COPY_LIMIT_BYTES:
                 self._transport.write(head + body)
             else:
-                self._transport.writelines((head, body))
+                self._write_large(head, body)
             self._done(keep_alive)
         elif request.method == "HEAD":
             self._transport.write(self._head(response, keep_alive, ""))
@@ -321,6 +327,16 @@ class Connection(asyncio.Protocol):
             )
             self._streaming = True
             self._task = self._server.spawn(self._stream(request, body, is_chunked, keep_alive))
+
+    def _write_large(self, head: bytes, body: bytes) -> None:
+        if not self._peer.is_tls:
+            self._transport.writelines((head, body))
+            return
+        # Encrypting a large body at once makes OpenSSL grow one buffer to its size, copy by copy.
+        self._transport.write(head)
+        view = memoryview(body)
+        for start in range(0, len(body), _PIECE_BYTES):
+            self._transport.write(view[start : start + _PIECE_BYTES])
 
     def _head(self, response: Response, keep_alive: bool, length_line: str) -> bytes:
         lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
@@ -420,8 +436,7 @@ class Connection(asyncio.Protocol):
         return self._server.clock.monotonic() + self._server.limits.idle_timeout_s
 
     def _hold_back(self, data: bytes) -> None:
-        if self._leftover is None:
-            self._leftover = bytearray()
+        assert self._leftover is not None
         self._leftover += data
         if len(self._leftover) > _COPY_LIMIT_BYTES:
             self._transport.pause_reading()
