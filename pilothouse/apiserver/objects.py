@@ -30,7 +30,7 @@ class Objects(Protocol):
         """The object, or None if it does not exist. What was acknowledged before the call is never reported missing."""
 
     async def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
-        """All objects of a kind, or those of a namespace."""
+        """All objects of a kind, or those of a namespace, as the cache has them at this moment."""
 
     def subscribe(self, gvr: GVR, handler: Handler, *, unless: Same | None = None) -> None:
         """Call `handler` for everything there is and then for every change, in order, until the server ends.
@@ -66,7 +66,6 @@ class CachedObjects:
 
     async def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
         cacher = self._open.get(gvr) or await self._cacher(gvr)
-        await cacher.fresh()
         return [self._decode(cached) for cached in cacher.list(namespace).items]
 
     def subscribe(self, gvr: GVR, handler: Handler, *, unless: Same | None = None) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import ssl
 
 import pytest
 
@@ -9,23 +10,27 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import MemoryObjects
 from pilothouse.apiserver.proxy import forward
-from pilothouse.apiserver.proxy.kubelet import Kubelets, address_of
+from pilothouse.apiserver.proxy.kubelet import Kubelets, KubeletTls, address_of
 from pilothouse.apiserver.proxy.pods import PodStreams, container_name
 from pilothouse.apiserver.proxy.rewrite import rewrite_html, rewrite_url
 from pilothouse.apiserver.route import parse_query, request_info
+from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.message import LOCAL_PEER, Request
+from pilothouse.kit.pki import Authority, Certificate, Pki
 
 
 class Backend:
     """A server that records what it is sent and answers with what it is told to."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self._tls = tls
+        self.certificates = []
         self.heads = []
         self.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
         self.echo = False
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -36,6 +41,8 @@ class Backend:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
+            if self._tls is not None:
+                self.certificates.append(writer.get_extra_info("peercert"))
             writer.write(self.answer)
             while self.echo and (data := await reader.read(100)):
                 writer.write(data.upper())
@@ -203,6 +210,57 @@ class TestStreams:
         with pytest.raises(StatusError, match="no preferred addresses found"):
             address_of({"status": {"addresses": [{"type": "ExternalDNS", "address": "x"}]}})
         assert address_of({"status": {"addresses": [{"type": "Hostname", "address": "x"}]}}) == ("x", 10250)
+
+
+class TestTls:
+    @pytest.fixture
+    def pki(self, tmp_path):
+        pki = Pki(tmp_path, SystemClock())
+        pki.ensure(
+            [
+                Authority("ca", "kubernetes"),
+                Authority("other", "kubernetes"),
+                Certificate("kubelet", "system:node:n", usages=("server",), ip_addresses=("127.0.0.1",)),
+                Certificate("stranger", "x", authority="other", usages=("server",), ip_addresses=("127.0.0.1",)),
+                Certificate("client", "kube-apiserver-kubelet-client", organizations=("system:masters",)),
+            ]
+        )
+        return pki
+
+    def kubelet(self, pki, certificate):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pki.certificate_path(certificate), pki.key_path(certificate))
+        context.load_verify_locations(pki.certificate_path("ca"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        return Backend(context)
+
+    def streams(self, pki, port):
+        addresses = [{"type": "InternalIP", "address": "127.0.0.1"}]
+        status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+        pod = {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c"}]}}
+        objects = MemoryObjects([(kinds.NODES, {"metadata": {"name": "n"}, "status": status}), (kinds.PODS, pod)])
+        tls = KubeletTls(pki.certificate_path("ca"), pki.certificate_path("client"), pki.key_path("client"))
+        return PodStreams(objects, Kubelets(objects, lambda: tls.context))
+
+    async def test_both_ends_prove_who_they_are(self, pki):
+        async with self.kubelet(pki, "kubelet") as backend:
+            backend.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+            streams = self.streams(pki, backend.port)
+            assert await text(await streams.log(call(LOG))) == b"hi"
+            backend.answer = b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n"
+            response = await streams.execute(call("/api/v1/namespaces/ns/pods/p/exec?command=ls", headers=UPGRADE))
+            assert response.status == 403
+            names = [dict(pair[0] for pair in found["subject"])["commonName"] for found in backend.certificates]
+            assert names == ["kube-apiserver-kubelet-client"] * 2
+
+    async def test_a_kubelet_of_another_authority_is_not_spoken_to(self, pki):
+        async with self.kubelet(pki, "stranger") as backend:
+            streams = self.streams(pki, backend.port)
+            with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+                await streams.log(call(LOG))
+            with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+                await streams.execute(call("/api/v1/namespaces/ns/pods/p/exec", headers=UPGRADE))
+            assert backend.heads == []
 
 
 class TestForward:
