@@ -195,3 +195,16 @@ def check_not_over_100_percent(value: int | str, path: Path, errors: Errors) -> 
     share = percent_of(value)
     if share is not None and share > 100:
         errors.append(invalid(path, value, "must not be greater than 100%"))
+
+
+def check_domain_prefixed_path(value: str, path: Path, errors: Errors) -> None:
+    """A domain and a path, such as `example.com/controller`."""
+    if not value:
+        errors.append(required(path))
+        return
+    domain, separator, rest = value.partition("/")
+    if not separator or not domain or not rest:
+        errors.append(invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")'))
+        return
+    check_name(names.dns_subdomain, domain, path, errors)
+    check_name(names.http_path, rest, path, errors)
