@@ -1,4 +1,7 @@
-"""The quality of service of a pod, by what its containers request. Source: component-helpers `resource`, core `helper/qos`."""
+"""The quality of service of a pod, by what its containers request. Amounts are in canonical form.
+
+Source: upstream `pkg/apis/core/helper/qos`.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,31 @@ def qos_class(spec: Mapping[str, Any]) -> str:
     else:
         containers = [*spec.get("containers", ()), *spec.get("initContainers", ())]
         parts = [container.get("resources") or {} for container in containers]
-    requests = _total(parts, "requests")
-    limits = _total(parts, "limits")
-    if not requests and not limits:
+    says_anything, limits_all, says_the_same = False, True, True
+    for part in parts:
+        requests, limits = part.get("requests") or {}, part.get("limits") or {}
+        for name in _COUNTED:
+            request, limit = _positive(requests.get(name)), _positive(limits.get(name))
+            says_anything = says_anything or request is not None or limit is not None
+            limits_all = limits_all and limit is not None
+            says_the_same = says_the_same and request == limit
+    if not says_anything:
         return BEST_EFFORT
-    guaranteed = all(set(_COUNTED) <= _named(part, "limits").keys() for part in parts) and requests == limits
-    return GUARANTEED if guaranteed else BURSTABLE
+    if not limits_all:
+        return BURSTABLE
+    return GUARANTEED if says_the_same or _total(parts, "requests") == _total(parts, "limits") else BURSTABLE
 
 
-def _named(part: Mapping[str, Any], which: str) -> dict[str, quantity.Quantity]:
-    amounts = part.get(which) or {}
-    return {name: amount for name in _COUNTED if name in amounts and (amount := quantity.parse(amounts[name]))}
+def _positive(amount: str | int | float | None) -> str | int | float | None:
+    """The amount, or None for nothing: zero counts as not given."""
+    return amount if amount and amount != "0" else None
 
 
 def _total(parts: list[Mapping[str, Any]], which: str) -> dict[str, quantity.Quantity]:
     total: dict[str, quantity.Quantity] = {}
     for part in parts:
-        for name, amount in _named(part, which).items():
-            total[name] = total[name] + amount if name in total else amount
+        amounts = part.get(which) or {}
+        for name in _COUNTED:
+            if amount := quantity.parse(amounts.get(name, "0")):
+                total[name] = total[name] + amount if name in total else amount
     return total

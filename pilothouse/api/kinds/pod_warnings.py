@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pilothouse.api.kinds.columns import at
-from pilothouse.api.path import Path
 
 View = Mapping[str, Any]
 
@@ -64,7 +63,7 @@ def of_template(*template: str, names_pods: bool = False) -> Callable[[View], Se
     def warn(obj: View) -> list[str]:
         found = at(obj, *template) or {}
         own = of_name(obj) if names_pods else []
-        return own + of_pod(found.get("spec") or {}, found.get("metadata") or {}, Path(".".join(template)))
+        return own + of_pod(found.get("spec") or {}, found.get("metadata") or {}, f"{'.'.join(template)}.")
 
     return warn
 
@@ -80,144 +79,149 @@ def of_changed_template(*template: str) -> Callable[[View, View], Sequence[str]]
     return warn_if_changed
 
 
-def of_pod(spec: View, metadata: View, path: Path) -> list[str]:
-    """Everything doubtful about a pod at `path`."""
-    return [
-        *_placement(spec, path.child("spec")),
-        *_annotations(spec, metadata, path.child("metadata", "annotations")),
-        *_volumes(spec, path.child("spec", "volumes")),
-        *_lists(spec, path.child("spec")),
-        *_containers(spec, path.child("spec")),
+def of_pod(spec: View, metadata: View, path: str = "") -> list[str]:
+    """Everything doubtful about a pod; `path` is where it is, with a dot at the end, or empty."""
+    here = f"{path}spec"
+    found = [
+        *_placement(spec, here),
+        *_volumes(spec, f"{here}.volumes"),
+        *_lists(spec, here),
+        *_containers(spec, here),
     ]
+    if annotations := metadata.get("annotations"):
+        found += _annotations(spec, annotations, f"{path}metadata.annotations")
+    return found
 
 
-def _placement(spec: View, path: Path) -> Iterator[str]:
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def _placement(spec: View, path: str) -> Iterator[str]:
     for key in spec.get("nodeSelector") or ():
         if key in DEPRECATED_NODE_LABELS:
-            yield f"{path.child('nodeSelector').key(key)}: {DEPRECATED_NODE_LABELS[key]}"
-    affinity = spec.get("affinity") or {}
-    required, preferred = (
-        "requiredDuringSchedulingIgnoredDuringExecution",
-        "preferredDuringSchedulingIgnoredDuringExecution",
-    )
-    at_node = path.child("affinity", "nodeAffinity")
-    for i, term in enumerate(at(affinity, "nodeAffinity", required, "nodeSelectorTerms") or ()):
-        yield from of_node_selector_term(term, at_node.child(required, "nodeSelectorTerms").index(i))
-    for i, weighted in enumerate(at(affinity, "nodeAffinity", preferred) or ()):
-        yield from of_node_selector_term(
-            weighted.get("preference") or {}, at_node.child(preferred).index(i).child("preference")
-        )
+            yield f"{path}.nodeSelector[{key}]: {DEPRECATED_NODE_LABELS[key]}"
     for i, spread in enumerate(spec.get("topologySpreadConstraints") or ()):
-        here = path.child("topologySpreadConstraints").index(i)
+        here = f"{path}.topologySpreadConstraints[{i}]"
         key = spread.get("topologyKey", "")
         if key in DEPRECATED_NODE_LABELS:
-            yield f"{here.child('topologyKey')}: {key} is {DEPRECATED_NODE_LABELS[key]}"
+            yield f"{here}.topologyKey: {key} is {DEPRECATED_NODE_LABELS[key]}"
         if "labelSelector" not in spread:
-            yield f"{here.child('labelSelector')}: {_NO_SELECTOR}"
+            yield f"{here}.labelSelector: {_NO_SELECTOR}"
+    if affinity := spec.get("affinity"):
+        yield from _affinity(affinity, f"{path}.affinity")
+
+
+def _affinity(affinity: View, path: str) -> Iterator[str]:
+    for i, term in enumerate(at(affinity, "nodeAffinity", _REQUIRED, "nodeSelectorTerms") or ()):
+        yield from of_node_selector_term(term, f"{path}.nodeAffinity.{_REQUIRED}.nodeSelectorTerms[{i}]")
+    for i, weighted in enumerate(at(affinity, "nodeAffinity", _PREFERRED) or ()):
+        here = f"{path}.nodeAffinity.{_PREFERRED}[{i}].preference"
+        yield from of_node_selector_term(weighted.get("preference") or {}, here)
     for which in ("podAffinity", "podAntiAffinity"):
-        here = path.child("affinity", which)
-        for i, term in enumerate(at(affinity, which, required) or ()):
+        for i, term in enumerate(at(affinity, which, _REQUIRED) or ()):
             if "labelSelector" not in term:
-                yield f"{here.child(required).index(i).child('labelSelector')}: {_NO_SELECTOR}"
-        for i, weighted in enumerate(at(affinity, which, preferred) or ()):
+                yield f"{path}.{which}.{_REQUIRED}[{i}].labelSelector: {_NO_SELECTOR}"
+        for i, weighted in enumerate(at(affinity, which, _PREFERRED) or ()):
             if "labelSelector" not in (weighted.get("podAffinityTerm") or {}):
-                yield f"{here.child(preferred).index(i).child('podAffinityTerm', 'labelSelector')}: {_NO_SELECTOR}"
+                yield f"{path}.{which}.{_PREFERRED}[{i}].podAffinityTerm.labelSelector: {_NO_SELECTOR}"
 
 
-def of_node_selector_term(term: View, path: Path) -> Iterator[str]:
+def of_node_selector_term(term: View, path: str) -> Iterator[str]:
     """Labels of nodes that have another name now."""
     for i, expression in enumerate(term.get("matchExpressions") or ()):
         key = expression.get("key", "")
         if key in DEPRECATED_NODE_LABELS:
-            yield f"{path.child('matchExpressions').index(i).child('key')}: {key} is {DEPRECATED_NODE_LABELS[key]}"
+            yield f"{path}.matchExpressions[{i}].key: {key} is {DEPRECATED_NODE_LABELS[key]}"
 
 
-def _annotations(spec: View, metadata: View, path: Path) -> Iterator[str]:
-    annotations = metadata.get("annotations") or {}
-    if not annotations:
-        return
+def _annotations(spec: View, annotations: View, path: str) -> Iterator[str]:
     for key, text in _ANNOTATIONS.items():
         if key in annotations:
-            yield f"{path.key(key)}: {text}"
-    seccomp = 'non-functional in v1.27+; use the "seccompProfile" field instead'
+            yield f"{path}[{key}]: {text}"
     places = [("seccomp.security.alpha.kubernetes.io/pod", spec)]
     places += [
         (f"container.seccomp.security.alpha.kubernetes.io/{c.get('name', '')}", c) for c in spec.get("containers") or ()
     ]
     for key, holder in places:
         if key in annotations and not at(holder, "securityContext", "seccompProfile"):
-            yield f"{path.key(key)}: {seccomp}"
+            yield f'{path}[{key}]: non-functional in v1.27+; use the "seccompProfile" field instead'
 
 
-def _volumes(spec: View, path: Path) -> Iterator[str]:
+def _volumes(spec: View, path: str) -> Iterator[str]:
     for i, volume in enumerate(spec.get("volumes") or ()):
-        for source, text in _VOLUMES.items():
-            if source in volume:
-                yield f"{path.index(i).child(_VOLUME_PATHS.get(source, source))}: {text}"
-        if claim := at(volume, "ephemeral", "volumeClaimTemplate", "spec"):
-            yield from of_claim(claim, path.index(i).child("ephemeral", "volumeClaimTemplate", "spec"))
+        for source in volume.keys() & _VOLUMES.keys():
+            yield f"{path}[{i}].{_VOLUME_PATHS.get(source, source)}: {_VOLUMES[source]}"
+        if "ephemeral" in volume and (claim := at(volume, "ephemeral", "volumeClaimTemplate", "spec")):
+            yield from of_claim(claim, f"{path}[{i}].ephemeral.volumeClaimTemplate.spec")
 
 
-def of_claim(spec: View, path: Path) -> Iterator[str]:
+def of_claim(spec: View, path: str) -> Iterator[str]:
     """Fractions of a byte in the spec of a volume claim."""
     for which in ("requests", "limits"):
-        amounts = at(spec, "resources", which) or {}
-        yield from _fractions(amounts, ("storage",), path.child("resources", which))
+        if amounts := at(spec, "resources", which):
+            yield from _fractions(amounts, ("storage",), f"{path}.resources.{which}")
 
 
-def _fractions(amounts: View, keys: Sequence[str], path: Path) -> Iterator[str]:
-    from pilothouse.api import quantity
-
+def _fractions(amounts: View, keys: Sequence[str], path: str) -> Iterator[str]:
     for key in keys:
         text = amounts.get(key)
-        if text is not None and str(text).endswith(("m", "u", "n")) and quantity.to_milli(text) % 1000:
-            yield f'{path.key(key)}: fractional byte value "{text}" is invalid, must be an integer'
+        if text is not None and str(text).endswith(("m", "u", "n")):
+            from pilothouse.api import quantity
+
+            if quantity.to_milli(text) % 1000:
+                yield f'{path}[{key}]: fractional byte value "{text}" is invalid, must be an integer'
 
 
-def _lists(spec: View, path: Path) -> Iterator[str]:
-    for name, key, what in (("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")):
+def _lists(spec: View, path: str) -> Iterator[str]:
+    for name, key in (("hostAliases", "ip"), ("imagePullSecrets", "name")):
+        if name not in spec:
+            continue
         seen: set[str] = set()
-        for i, item in enumerate(spec.get(name) or ()):
+        for i, item in enumerate(spec[name]):
             value = item.get(key, "")
             if value in seen:
-                yield f'{path.child(name).index(i).child(key)}: duplicate {what} "{value}"'
+                yield f'{path}.{name}[{i}].{key}: duplicate {key} "{value}"'
             seen.add(value)
             if not value and name == "imagePullSecrets":
-                yield f'{path.child(name).index(i).child(key)}: invalid empty name ""'
-    yield from _fractions(spec.get("overhead") or {}, _WHOLE_BYTES, path.child("overhead"))
+                yield f'{path}.{name}[{i}].{key}: invalid empty name ""'
+    if "overhead" in spec:
+        yield from _fractions(spec["overhead"], _WHOLE_BYTES, f"{path}.overhead")
     if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
-        where = path.child("terminationGracePeriodSeconds")
+        where = f"{path}.terminationGracePeriodSeconds"
         yield f"{where}: must be >= 0; negative values are invalid and will be treated as 1"
 
 
-def _containers(spec: View, path: Path) -> Iterator[str]:
-    places = [
-        (path.child(which).index(i), container)
-        for which in ("initContainers", "containers", "ephemeralContainers")
-        for i, container in enumerate(spec.get(which) or ())
-    ]
-    for here, container in places:
-        for which in ("limits", "requests"):
-            yield from _fractions(at(container, "resources", which) or {}, _WHOLE_BYTES, here.child("resources", which))
-        yield from _environment(container, here.child("env"))
-    yield from _ports(
-        [(here.child("ports").index(i), p) for here, c in places for i, p in enumerate(c.get("ports") or ())]
-    )
+def _containers(spec: View, path: str) -> Iterator[str]:
+    ports: list[tuple[str, View]] = []
+    for which in ("initContainers", "containers", "ephemeralContainers"):
+        for i, container in enumerate(spec.get(which) or ()):
+            here = f"{path}.{which}[{i}]"
+            if resources := container.get("resources"):
+                for kind, amounts in resources.items():
+                    if kind in ("limits", "requests"):
+                        yield from _fractions(amounts, _WHOLE_BYTES, f"{here}.resources.{kind}")
+            if len(environment := container.get("env") or ()) > 1:
+                yield from _environment(environment, f"{here}.env")
+            ports += [(f"{here}.ports[{n}]", port) for n, port in enumerate(container.get("ports") or ())]
+    if len(ports) > 1:
+        yield from _ports(ports)
 
 
-def _environment(container: View, path: Path) -> Iterator[str]:
+def _environment(environment: Sequence[View], path: str) -> Iterator[str]:
     seen: set[str] = set()
-    for i, variable in enumerate(container.get("env") or ()):
-        name, value = variable.get("name", ""), variable.get("value", "")
-        reference = f"$({name})"
-        extends = "valueFrom" not in variable and reference in value and value != reference
-        if name in seen and not extends:
-            yield f'{path.index(i)}: hides previous definition of "{name}", which may be dropped when using apply'
+    for i, variable in enumerate(environment):
+        name = variable.get("name", "")
+        if name in seen:
+            value, reference = variable.get("value", ""), f"$({name})"
+            extends = "valueFrom" not in variable and reference in value and value != reference
+            if not extends:
+                yield f'{path}[{i}]: hides previous definition of "{name}", which may be dropped when using apply'
         seen.add(name)
 
 
-def _ports(ports: Sequence[tuple[Path, View]]) -> Iterator[str]:
-    numbers: dict[tuple[int, str], list[tuple[Path, str, int]]] = {}
+def _ports(ports: Sequence[tuple[str, View]]) -> Iterator[str]:
+    numbers: dict[tuple[int, str], list[tuple[str, str, int]]] = {}
     for here, port in ports:
         host_ip, host_port = port.get("hostIP", ""), port.get("hostPort", 0)
         others = numbers.setdefault((port.get("containerPort", 0), port.get("protocol", "")), [])
@@ -229,12 +233,12 @@ def _ports(ports: Sequence[tuple[Path, View]]) -> Iterator[str]:
             elif host_port == other_port and bool(host_ip) != bool(other_ip):
                 yield f"{here}: dangerously ambiguous port definition with {other}"
         others.append((here, host_ip, host_port))
-    called: dict[str, Path] = {}
+    called: dict[str, str] = {}
     for here, port in ports:
         name = port.get("name")
         if not name:
             continue
         first = called.setdefault(name, here)
-        if first is not here:
+        if first != here:
             text = f'duplicate port name "{name}" with {first}'
             yield f"{here}: {text}, services and probes that select ports by name will use {first}"

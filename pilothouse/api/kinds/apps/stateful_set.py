@@ -6,7 +6,6 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.path import Path
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
 from pilothouse.kit.deferred import Deferred
 
@@ -21,7 +20,7 @@ _of_template = pod_warnings.of_template("spec", "template")
 def _warnings(obj: View) -> list[str]:
     warnings = list(_of_template(obj))
     for i, claim in enumerate(at(obj, "spec", "volumeClaimTemplates") or ()):
-        warnings += pod_warnings.of_claim(claim.get("spec") or {}, Path(f"spec.volumeClaimTemplates[{i}]"))
+        warnings += pod_warnings.of_claim(claim.get("spec") or {}, f"spec.volumeClaimTemplates[{i}]")
     if (at(obj, "spec", "revisionHistoryLimit") or 0) < 0:
         keeps = "a negative value retains all historical revisions; a value >= 0 is recommended"
         warnings.append(f"spec.revisionHistoryLimit: {keeps}")

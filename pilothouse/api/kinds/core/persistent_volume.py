@@ -6,7 +6,6 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.meta import Object
-from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource
 
 
@@ -64,9 +63,9 @@ def _warnings(obj: View) -> list[str]:
     if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         instead = "Instead, the recommended approach is to use dynamic provisioning."
         found.append(f"spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. {instead}")
-    path = Path("spec.nodeAffinity.required.nodeSelectorTerms")
+    path = "spec.nodeAffinity.required.nodeSelectorTerms"
     for i, term in enumerate(at(spec, "nodeAffinity", "required", "nodeSelectorTerms") or ()):
-        found += pod_warnings.of_node_selector_term(term, path.index(i))
+        found += pod_warnings.of_node_selector_term(term, f"{path}[{i}]")
     shown = {"storageos": "storageOS"}
     return found + [f"spec.{shown.get(key, key)}: {text}" for key, text in _SOURCES.items() if key in spec]
 

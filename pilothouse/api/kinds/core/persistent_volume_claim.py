@@ -7,7 +7,6 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.kinds.core.persistent_volume import storage_class
 from pilothouse.api.meta import Object
-from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource
 from pilothouse.kit.deferred import Deferred
 
@@ -58,7 +57,7 @@ _OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 
 def _warnings(obj: View) -> list[str]:
-    found = list(pod_warnings.of_claim(obj.get("spec") or {}, Path("spec")))
+    found = list(pod_warnings.of_claim(obj.get("spec") or {}, "spec"))
     if _OLD_CLASS in (obj["metadata"].get("annotations") or {}):
         instead = 'deprecated since v1.8; use "storageClassName" attribute instead'
         found.insert(0, f"metadata.annotations[{_OLD_CLASS}]: {instead}")

@@ -10,7 +10,6 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, value_of, wide
 from pilothouse.api.kinds.core import pod_state
 from pilothouse.api.meta import Object
-from pilothouse.api.path import Path
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
@@ -112,7 +111,7 @@ def _summary(what: str) -> Any:
 def _warnings(pod: View) -> list[str]:
     """Of a new pod only: people seldom change one by hand, and components do so often."""
     named = pod_warnings.of_name(pod, is_pod=True)
-    return named + pod_warnings.of_pod(pod.get("spec") or {}, pod["metadata"], Path())
+    return named + pod_warnings.of_pod(pod.get("spec") or {}, pod["metadata"])
 
 
 POD = Resource(
