@@ -7,6 +7,7 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNSET, View, at, count, template_columns, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _suspend(obj: View, now: float) -> str:
@@ -39,4 +40,5 @@ CRON_JOB = Resource(
     prepare_create=clears_status(gvr.CRON_JOBS),
     warnings=pod_warnings.of_template("spec", "jobTemplate", "spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "jobTemplate", "spec", "template"),
+    validate=Deferred("pilothouse.api.validate.job", "validate_cron_job"),
 )

@@ -8,6 +8,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object, is_condition_true, parse_time
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 _NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
 _UID_LABEL = "batch.kubernetes.io/controller-uid"
@@ -81,4 +82,7 @@ JOB = Resource(
     prepare_create=_prepare_create,
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
+    validate=Deferred("pilothouse.api.validate.job", "validate_job"),
+    validate_update=Deferred("pilothouse.api.validate.job", "validate_job_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.job", "validate_job_status_update"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import CREATED_AT, NAME
 from pilothouse.api.resource import Resource
+from pilothouse.kit.deferred import Deferred
 
 LIMIT_RANGE = Resource(
     gvr.LIMIT_RANGES,
@@ -12,4 +13,5 @@ LIMIT_RANGE = Resource(
     has_generation=False,
     columns=(NAME, CREATED_AT),
     create_on_update=True,
+    validate=Deferred("pilothouse.api.validate.policy", "validate_limit_range"),
 )

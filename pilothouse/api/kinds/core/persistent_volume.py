@@ -7,6 +7,7 @@ from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _phase(obj: View, now: float) -> str:
@@ -93,4 +94,6 @@ PERSISTENT_VOLUME = Resource(
     returns_deleted=True,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
+    validate=Deferred("pilothouse.api.validate.storage", "validate_persistent_volume"),
+    validate_update=Deferred("pilothouse.api.validate.storage", "validate_persistent_volume_update"),
 )

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _usage(*, limits: bool) -> Column:
@@ -28,4 +29,7 @@ RESOURCE_QUOTA = Resource(
     columns=(NAME, _usage(limits=False), _usage(limits=True), AGE),
     prepare_create=clears_status(gvr.RESOURCE_QUOTAS),
     returns_deleted=True,
+    validate=Deferred("pilothouse.api.validate.policy", "validate_resource_quota"),
+    validate_update=Deferred("pilothouse.api.validate.policy", "validate_resource_quota_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.policy", "validate_resource_quota_status_update"),
 )

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, addresses, at, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 _SHOWN = 3
 
@@ -46,4 +47,6 @@ INGRESS = Resource(
     ),
     prepare_create=clears_status(gvr.INGRESSES),
     warnings=_warnings,
+    validate=Deferred("pilothouse.api.validate.ingress", "validate_ingress"),
+    validate_status_update=Deferred("pilothouse.api.validate.ingress", "validate_ingress_status_update"),
 )

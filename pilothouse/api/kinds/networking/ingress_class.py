@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NONE, View, at, is_default_class, text
 from pilothouse.api.resource import Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _name(obj: View, now: float) -> str:
@@ -28,4 +29,6 @@ INGRESS_CLASS = Resource(
         Column("Parameters", _parameters),
         AGE,
     ),
+    validate=Deferred("pilothouse.api.validate.ingress", "validate_ingress_class"),
+    validate_update=Deferred("pilothouse.api.validate.ingress", "validate_ingress_class_update"),
 )

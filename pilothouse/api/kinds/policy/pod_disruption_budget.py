@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, number
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _limit(name: str, key: str) -> Column:
@@ -29,4 +30,6 @@ POD_DISRUPTION_BUDGET = Resource(
         AGE,
     ),
     prepare_create=clears_status(gvr.POD_DISRUPTION_BUDGETS),
+    validate=Deferred("pilothouse.api.validate.policy", "validate_disruption_budget"),
+    validate_status_update=Deferred("pilothouse.api.validate.policy", "validate_disruption_budget_status_update"),
 )

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, flag, number, text
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _prepare_create(draft: Object) -> None:
@@ -25,4 +26,6 @@ PRIORITY_CLASS = Resource(
         text("PreemptionPolicy", "preemptionPolicy", priority=1),
     ),
     prepare_create=_prepare_create,
+    validate=Deferred("pilothouse.api.validate.policy", "validate_priority_class"),
+    validate_update=Deferred("pilothouse.api.validate.policy", "validate_priority_class_update"),
 )

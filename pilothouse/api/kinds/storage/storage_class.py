@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, View, flag, is_default_class, text
 from pilothouse.api.resource import Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 _DEFAULT = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
 
@@ -27,4 +28,6 @@ STORAGE_CLASS = Resource(
         AGE,
     ),
     returns_deleted=True,
+    validate=Deferred("pilothouse.api.validate.storage", "validate_storage_class"),
+    validate_update=Deferred("pilothouse.api.validate.storage", "validate_storage_class_update"),
 )
