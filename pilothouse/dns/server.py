@@ -35,6 +35,7 @@ _MAX_WAITING = 2000
 _MAX_CONNECTIONS = 500
 _IDLE_S = 10.0
 _RECEIVE_BYTES = 1 << 20
+_OPEN_RETRY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class DnsServer:
         self._connections: set[asyncio.StreamWriter] = set()
 
     async def run(self) -> None:
-        """Raises OSError if the address cannot be listened on."""
+        """Serve until cancelled."""
         services, slices = self._informers.of(SERVICES), self._informers.of(ENDPOINT_SLICES)
         await asyncio.to_thread(importlib.import_module, "dnslib")
         stops = [services.subscribe(self.records.on_service), slices.subscribe(self.records.on_slice)]
@@ -97,16 +98,7 @@ class DnsServer:
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         options = self._options
-        tcp = await asyncio.start_server(self._serve_connection, options.address, options.port, reuse_address=True)
-        self.port = tcp.sockets[0].getsockname()[1]
-        try:
-            udp_socket = _udp_socket(options.address, self.port)
-            udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-                lambda: _Datagrams(self, group), sock=udp_socket
-            )
-        except BaseException:
-            tcp.close()
-            raise
+        tcp, udp = await self._open(group)
         try:
             log.info("answering", address=options.address, port=self.port, upstreams=len(self.forwarder.upstreams))
             group.create_task(self.forwarder.probe(), name="dns probe")
@@ -119,6 +111,32 @@ class DnsServer:
             tcp.close()
             for connection in self._connections:
                 connection.close()
+
+    async def _open(self, group: asyncio.TaskGroup) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+        """Listen over both transports on one port; tried again until it is free."""
+        options = self._options
+        while True:
+            try:
+                return await self._listen(group)
+            except OSError as error:
+                log.error(
+                    "the DNS port cannot be opened", address=options.address, port=options.port, reason=error,
+                    retry_in_s=_OPEN_RETRY_S,
+                )  # fmt: skip
+            await self._clock.sleep(_OPEN_RETRY_S)
+
+    async def _listen(self, group: asyncio.TaskGroup) -> tuple[asyncio.Server, asyncio.DatagramTransport]:
+        options = self._options
+        tcp = await asyncio.start_server(self._serve_connection, options.address, options.port, reuse_address=True)
+        self.port = tcp.sockets[0].getsockname()[1]
+        try:
+            udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _Datagrams(self, group), sock=_udp_socket(options.address, self.port)
+            )
+        except BaseException:
+            tcp.close()
+            raise
+        return tcp, udp
 
     async def _register(self, group: asyncio.TaskGroup) -> None:
         options = self._options

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ MASQUERADE_MARK = "0x4000"
 MASQUERADE = f"mark set mark or {MASQUERADE_MARK}"
 
 _MAX_NAME = 200
+_UNFIT = re.compile(r"[^A-Za-z0-9/_.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def rules_of(port: ServicePort, endpoints: Sequence[Endpoint], node: Node, famil
 def name_of(kind: str, text: str) -> str:
     """A name for a chain or set: its kind, a hash that makes it unique, and as much of `text` as fits."""
     digest = base64.b32encode(hashlib.sha256(text.encode()).digest())[:8].decode()
-    return f"{kind}-{digest}-{text.replace(':', '.')}"[:_MAX_NAME]
+    return f"{kind}-{digest}-{_UNFIT.sub('.', text)}"[:_MAX_NAME]
 
 
 class _Writer:

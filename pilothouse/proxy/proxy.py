@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pilothouse.api.gvr import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.api.meta import Object
 from pilothouse.api.view import View
+from pilothouse.api.views.service import ServiceView
 from pilothouse.client.informer import InformerFactory
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.clock import Clock
@@ -39,6 +40,7 @@ log = get_logger("pilothouse.proxy")
 
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
+_OPEN_RETRY_S = 5.0
 _RETRY = BackoffPolicy(base_s=0.5, max_s=30.0)
 
 
@@ -109,7 +111,7 @@ class Proxy:
         self._service_ports = ServiceHealthPorts("", self.health)
 
     async def run(self) -> None:
-        """Proxy until cancelled; the rules stay. Raises OSError if the health or metrics port is in use, NftError without nft."""
+        """Proxy until cancelled; the rules stay. Raises NftError if nft's library is missing."""
         options = self._options
         services, slices = self._informers.of(SERVICES), self._informers.of(ENDPOINT_SLICES)
         node = self._informers.of(NODES, field_selector=f"metadata.name={options.node_name}")
@@ -122,9 +124,6 @@ class Proxy:
         ]
         unsubscribe: list[Callable[[], None]] = []
         try:
-            for port, number in zip(ports, (options.health_port, options.metrics_port), strict=True):
-                if number:
-                    await port.open()
             unsubscribe = [
                 services.subscribe(self._tracker.on_service),
                 slices.subscribe(self._tracker.on_slice),
@@ -135,6 +134,9 @@ class Proxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._sync_loop(), name="proxy sync")
                 group.create_task(self._check_loop(), name="proxy check")
+                for port, number in zip(ports, (options.health_port, options.metrics_port), strict=True):
+                    if number:
+                        group.create_task(self._open(port), name=f"proxy port {number}")
         finally:
             for stop in unsubscribe:
                 stop()
@@ -178,6 +180,17 @@ class Proxy:
             self._zone = zone
             self._is_whole = False
             self._on_change()
+
+    async def _open(self, port: HttpPort) -> None:
+        """Services matter more than a port for probes: one that is in use is logged and tried again."""
+        while True:
+            try:
+                return await port.open()
+            except OSError as error:
+                log.error(
+                    "a port of the proxy cannot be opened", port=port.port, reason=error, retry_in_s=_OPEN_RETRY_S
+                )
+            await self._clock.sleep(_OPEN_RETRY_S)
 
     async def _sync_loop(self) -> None:
         backoff = Backoff(_RETRY, self._rng)
@@ -238,9 +251,17 @@ class Proxy:
             await self._conntrack.flush(family, frontends)
 
     def _outcome(self, key: str, family: Family) -> _Outcome:
+        """Nothing for a Service that is gone; nor for one that cannot be read, which must not keep the others waiting."""
         service = self._tracker.service(key)
         if service is None:
             return _Outcome(Rules(), {}, 0)
+        try:
+            return self._outcome_of(key, service, family)
+        except Exception:
+            log.exception("a Service cannot be proxied", service=key)
+            return _Outcome(Rules(), {}, 0)
+
+    def _outcome_of(self, key: str, service: ServiceView, family: Family) -> _Outcome:
         slices = self._tracker.slices(key)
         node = self._node(family)
         parts: list[Rules] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -29,7 +30,16 @@ class Family(Enum):
         return "ipv4_addr" if self is Family.V4 else "ipv6_addr"
 
     def holds(self, address: str) -> bool:
+        """For an address or a range."""
         return (":" in address) == (self is Family.V6)
+
+    def is_address(self, text: str) -> bool:
+        """Whether the text is an address of the family and nothing else: it may become part of an nft command."""
+        try:
+            socket.inet_pton(socket.AF_INET if self is Family.V4 else socket.AF_INET6, text)
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 def families_of(cidrs: Iterable[str]) -> tuple[Family, ...]:
@@ -96,7 +106,7 @@ def is_proxied(service: ServiceView) -> bool:
 
 def service_ports(service: ServiceView, family: Family) -> tuple[ServicePort, ...]:
     """The Service's ports in a family; none if it has no ClusterIP there."""
-    cluster_ip = next((address for address in service.cluster_ips if family.holds(address)), None)
+    cluster_ip = next(filter(family.is_address, service.cluster_ips), None)
     if not is_proxied(service) or cluster_ip is None:
         return ()
     return tuple(
@@ -135,7 +145,7 @@ def endpoints_of(
             continue
         for entry in one.endpoints:
             endpoint = _endpoint(entry, number, node_name)
-            if endpoint is None:
+            if endpoint is None or not family.is_address(endpoint.ip):
                 continue
             known = found.get((endpoint.ip, number))
             if known is None or (endpoint.is_ready and not known.is_ready):
@@ -170,12 +180,19 @@ def _port_number(ports: Sequence[Mapping[str, Any]], wanted: ServicePort) -> int
 
 def _of_family(addresses: Iterable[str], family: Family) -> tuple[str, ...]:
     """Sorted, without duplicates."""
-    return tuple(sorted({address for address in addresses if family.holds(address)}))
+    return tuple(sorted(set(filter(family.is_address, addresses))))
 
 
 def _ranges(cidrs: Iterable[str], family: Family) -> tuple[str, ...]:
     """The source ranges, or nothing if they allow everyone."""
-    networks = [ipaddress.ip_network(cidr, strict=False) for cidr in cidrs if family.holds(cidr)]
+    networks = [network for cidr in cidrs if family.holds(cidr) and (network := _network(cidr)) is not None]
     if any(network.prefixlen == 0 for network in networks):
         return ()
     return tuple(str(network) for network in ipaddress.collapse_addresses(networks))  # type: ignore[type-var]
+
+
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(cidr, strict=False)
+    except ValueError:
+        return None

@@ -161,6 +161,24 @@ async def test_a_table_that_someone_removed_is_made_again() -> None:
         assert "10.96.0.20" in nft.transactions[1]
 
 
+async def test_a_service_that_makes_no_sense_does_not_harm_the_others() -> None:
+    world, nft = World(), RecordingNft()
+    world.services.put(
+        service("broken", "10.96.0.9") | {"spec": {"clusterIP": "10.96.0.9", "ports": [{"name": "no number"}]}}
+    )
+    evil = service(
+        "evil", "10.96.0.8", externalIPs=["192.0.2.1 : drop }; flush ruleset; #"], loadBalancerSourceRanges=["nonsense"]
+    )
+    evil["spec"]["ports"][0]["name"] = "x; flush ruleset; #"
+    world.services.put(evil)
+    world.services.put(service())
+    proxy = world.proxy(nft=lambda: nft)
+    async with running(proxy):
+        await proxy.synced.wait()
+        assert "10.96.0.20 . tcp . 80" in nft.transactions[0]
+        assert "flush ruleset;" not in nft.transactions[0]
+
+
 async def test_health_and_metrics_over_http() -> None:
     world, nft = World(), RecordingNft()
     options = ProxyOptions(
