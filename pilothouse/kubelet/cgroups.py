@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pilothouse.api.meta import UID, Object
 from pilothouse.api.placement import amounts, pod_limits, pod_requests
+from pilothouse.api.qos import BEST_EFFORT, GUARANTEED, qos_class
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.log import get_logger
-from pilothouse.kubelet.qos import BEST_EFFORT, GUARANTEED, oom_score_adj, qos_class
+from pilothouse.kubelet.qos import oom_score_adj
 from pilothouse.kubelet.runtime import Resources
 from pilothouse.kubelet.seams import ContainerObject
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pilothouse.api.gvr import PODS
-from pilothouse.api.meta import UID
+from pilothouse.api.meta import UID, Object
 from pilothouse.api.views.pod import PodView
 from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
@@ -48,6 +49,8 @@ class Equipment:
     reporter: StatusReporter
     recorder: EventRecorder
     host: Host
+    node: Callable[[], Object | None]
+    """This node's object."""
     backoff: CrashBackoff
     sandbox_starts: asyncio.Semaphore
     """Bounds how many sandboxes are made at once: a few abreast are faster than all together."""

@@ -95,6 +95,7 @@ class Kubelet:
                 reporter=self._reporter,
                 recorder=self.recorder,
                 host=self.host,
+                node=lambda: self._node.node,
                 backoff=backoff,
                 sandbox_starts=asyncio.Semaphore(options.concurrent_sandbox_starts),
                 owners={},
@@ -144,6 +145,7 @@ class Kubelet:
 
     async def _run_pods(self) -> None:
         """The order matters: what the API has must be known before anything counts as left over."""
+        await self._node.registered.wait()
         await self._pods.synced.wait()
         async with asyncio.TaskGroup() as group:
             self._pods.subscribe(self._workers.on_pod)

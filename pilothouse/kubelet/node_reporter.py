@@ -69,10 +69,13 @@ class NodeReporter:
         """Set once the Node exists."""
         self.uid = ""
         """Of the Node, once it is registered."""
+        self.node: Object | None = None
+        """The Node as it was last seen."""
 
     def on_node(self, old: Object | None, new: Object | None) -> None:
         """Handles the informer's changes of this node."""
         if new is not None:
+            self.node = new
             self._offer_pod_cidr(new)
 
     async def run(self) -> None:
@@ -161,6 +164,7 @@ class NodeReporter:
 
     async def _take_over(self, obj: Object) -> None:
         self.uid = obj["metadata"].get("uid", "")
+        self.node = obj
         self._written = obj.get("status") or {}
         self._written_at = self._clock.monotonic()
         self._offer_pod_cidr(obj)

@@ -11,11 +11,11 @@ from typing import Any
 
 from pilothouse.api import meta
 from pilothouse.api.meta import Object
+from pilothouse.api.qos import qos_class
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import container_status, restart
 from pilothouse.kubelet.container_status import ContainerFacts, Waiting
 from pilothouse.kubelet.plan import sandbox_change
-from pilothouse.kubelet.qos import qos_class
 from pilothouse.kubelet.runtime import PodRecord
 from pilothouse.kubelet.seams import ProbeResults
 

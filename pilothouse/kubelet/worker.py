@@ -125,6 +125,11 @@ class PodWorker:
         self._wake.set()
 
     @property
+    def is_active(self) -> bool:
+        """Whether the pod takes up room on the node."""
+        return self._verdict is None and self.stage in (Stage.RUNNING, Stage.TERMINATING)
+
+    @property
     def reported(self) -> Object:
         """The pod with the status that was computed last."""
         obj: Object = dict(self.pod.obj)

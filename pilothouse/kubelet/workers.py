@@ -11,9 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from pilothouse.api import meta
 from pilothouse.api.meta import UID, Object
+from pilothouse.api.views.node import NodeView
+from pilothouse.api.views.pod import PodView
 from pilothouse.kit.log import get_logger
+from pilothouse.kubelet.admission import rejection
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.runtime import PodRecord, RuntimeEvent
+from pilothouse.kubelet.status import Verdict
 from pilothouse.kubelet.worker import PodWorker, Stage, orphan_pod
 
 log = get_logger("pilothouse.kubelet.workers")
@@ -47,7 +51,11 @@ class Workers:
         self._in_api.add(uid)
         worker = self._workers.get(uid)
         if worker is None:
-            self._add(new)
+            refused = self._rejection(new)
+            worker = self._add(new)
+            if refused is not None:
+                self._equipment.tell(worker.pod, "Warning", refused.reason, refused.message)
+                worker.fail(Verdict(refused.reason, f"Pod was rejected: {refused.message}"))
         else:
             worker.update(new)
 
@@ -87,6 +95,14 @@ class Workers:
         await worker.run()
         if worker.uid not in self._in_api:
             self._workers.pop(worker.uid, None)
+
+    def _rejection(self, obj: Object) -> Verdict | None:
+        """Why a new pod may not run here; a pod that was started before may go on."""
+        pod, node = PodView(obj), self._equipment.node()
+        if node is None or pod.is_deleting or pod.is_terminal or pod.status.get("startTime"):
+            return None
+        others = [worker.pod for worker in self._workers.values() if worker.is_active]
+        return rejection(pod, others, NodeView(node), self._equipment.options.allowed_unsafe_sysctls)
 
     def _add(self, pod: Object) -> PodWorker:
         worker = PodWorker(pod, self._equipment)

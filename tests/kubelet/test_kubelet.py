@@ -405,3 +405,14 @@ async def test_readiness_gates_hold_the_pod_unready(bench: Bench) -> None:
     conditions = [*obj["status"]["conditions"], {"type": "example.com/up", "status": "True"}]
     bench.api.put(path, {**obj, "status": {**obj["status"], "conditions": conditions}})
     await bench.until(lambda: bench.is_ready(path))
+
+
+async def test_a_pod_that_does_not_fit_is_rejected_and_never_runs(bench: Bench) -> None:
+    greedy = {"name": "main", "image": "i", "resources": {"requests": {"cpu": "3"}}}
+    path = bench.put(pod(containers=[greedy]))
+    await bench.until(lambda: bench.status(path)["phase"] == "Failed")
+    shown = bench.status(path)
+    message = "Node didn't have enough resource: cpu, requested: 3000, used: 0, capacity: 2000"
+    assert (shown["reason"], shown["message"]) == ("OutOfcpu", f"Pod was rejected: {message}")
+    assert ("OutOfcpu", message) in bench.api.events()
+    assert not await bench.runtime.pods()
