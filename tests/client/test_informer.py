@@ -19,6 +19,7 @@ from pilothouse.client.informer import InformerFactory
 from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.http.message import Request, Response
+from tests.controllers.cluster import api_server
 
 
 def pod(name: str, revision: int, **labels: str) -> Object:
@@ -210,3 +211,25 @@ async def test_when_the_server_is_back_for_one_it_is_back_for_all(server: Server
         await clock.advance(0)
         assert pods.synced.is_set()
         assert nodes.synced.is_set()
+
+
+async def test_watches_that_the_server_ends_go_on_without_listing_again() -> None:
+    async with api_server() as api:
+        asked: list[str] = []
+
+        async def app(request: Request) -> Response:
+            asked.append(request.query)
+            return await api.app(request)
+
+        factory = InformerFactory(Client(InProcessTransport(app)), api.clock, random.Random(1))
+        informer = factory.of(NODES)
+        task = asyncio.create_task(factory.run())
+        await api.clock.advance(3600)
+        await api.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})
+        await api.clock.advance(0)
+        assert informer.get("n1") is not None
+        lists = [query for query in asked if "watch" not in query]
+        assert len(lists) == 1
+        assert 6 <= len(asked) - 1 <= 12
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pilothouse.api.gvr import DEPLOYMENTS
 from pilothouse.api.meta import Object, condition_of, controller_reference
@@ -237,3 +239,47 @@ def test_a_long_name_leaves_room_for_the_hash() -> None:
     obj = deployment()
     obj["metadata"]["name"] = "n" * 253
     assert len(new_replica_set(obj, 1)["metadata"]["name"]) == 253
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("scale"), st.integers(0, 12)),
+            st.tuples(st.just("image"), st.integers(0, 3)),
+            st.tuples(st.just("pause"), st.integers(0, 1)),
+            st.tuples(st.just("steps"), st.integers(1, 4)),
+            st.tuples(st.just("broken steps"), st.integers(1, 4)),
+        ),
+        max_size=14,
+    ),
+    st.sampled_from(["0", "1", "25%", "100%"]),
+    st.sampled_from(["0", "1", "25%", "100%"]),
+)
+def test_whatever_happens_on_the_way_it_ends_as_wanted(
+    steps: list[tuple[str, int]], surge: str, unavailable: str
+) -> None:
+    fences = [int(fence) if fence.isdecimal() else fence for fence in (surge, unavailable)]
+    rolling = {"maxSurge": fences[0], "maxUnavailable": fences[1]}
+    model = Model(deployment(3, strategy={"type": "RollingUpdate", "rollingUpdate": rolling}))
+    for action, value in steps:
+        match action:
+            case "scale":
+                model.update(replicas=value)
+            case "image":
+                model.set_image(f"v{value}")
+            case "pause":
+                model.update(paused=bool(value))
+            case _:
+                for _ in range(value):
+                    model.step()
+                    model.make(available=action == "steps")
+    model.update(paused=False)
+    model.settle(60)
+    wanted = fingerprint(model.deployment["spec"]["template"])
+    for one in model.sets.values():
+        is_new = fingerprint(one["spec"]["template"]) == wanted
+        assert one["spec"]["replicas"] == (model.deployment["spec"]["replicas"] if is_new else 0)
+    assert model.reason("Progressing") == "NewReplicaSetAvailable"
+    last = model.step()
+    assert (last.create, last.update, last.delete) == (None, (), ())

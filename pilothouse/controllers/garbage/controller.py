@@ -90,7 +90,7 @@ class GarbageCollector(Controller):
         if actions.owners is not None:
             await self._patch(node, gvr, {"ownerReferences": [dict(owner) for owner in actions.owners]})
         if actions.delete is not None:
-            log.info("deleting", resource=gvr.group_resource, namespace=node.namespace, name=node.name)
+            log.debug("deleting", resource=gvr.group_resource, namespace=node.namespace, name=node.name)
             await self.client.delete(
                 gvr,
                 node.namespace,
