@@ -36,8 +36,7 @@ def _prepare_status_update(draft: Object, old: View) -> None:
     status = draft.setdefault("status", {})
     decided = [found for found in at(old, "status", "conditions") or () if found["type"] in _DECISIONS]
     others = [found for found in status.get("conditions") or () if found.get("type") not in _DECISIONS]
-    if decided or others:
-        status["conditions"] = [*decided, *others]
+    status["conditions"] = [*decided, *others]
 
 
 def only_approval(draft: View, old: View) -> Object:

@@ -9,9 +9,13 @@ from pilothouse.api.resource import STATUS, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
 KUBERNETES_FINALIZER = "kubernetes"
+NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def _prepare_create(draft: Object) -> None:
+    """The label with the name is given here again: a generated name was not known to defaulting."""
+    metadata = draft["metadata"]
+    metadata["labels"] = {**(metadata.get("labels") or {}), NAME_LABEL: metadata["name"]}
     draft["status"] = {"phase": "Active"}
     spec = draft.setdefault("spec", {})
     finalizers = spec.get("finalizers") or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 
 from pilothouse.api.meta import Object
@@ -19,8 +20,6 @@ def _secret(secret: Object) -> None:
     """`stringData` is written into `data`; it is never read back."""
     plain = secret.pop("stringData", None)
     if plain:
-        import base64
-
         encoded = {key: base64.b64encode(text.encode()).decode() for key, text in plain.items()}
         secret["data"] = {**(secret.get("data") or {}), **encoded}
 
