@@ -95,7 +95,7 @@ class Security:
 async def build(
     options: SecurityOptions, cachers: Cachers, resources: Sequence[Resource], clock: Clock, rng: random.Random
 ) -> Security:
-    """Raises ValueError for an unknown mode or plugin or a bad token file, StoreUnavailable."""
+    """Raises ValueError for an unknown mode or plugin, a bad token file or bundle; OSError, StoreUnavailable."""
     by_gvr = {resource.gvr: resource for resource in resources}
     objects = CachedObjects(cachers, by_gvr.__getitem__)
     await objects.prepare(RBAC_KINDS if "RBAC" in options.authorization_modes else ())
@@ -153,12 +153,21 @@ def _token_methods(options: SecurityOptions, keys: _Keys, objects: Objects, cloc
 def _authentication(options: SecurityOptions, bearer: BearerTokens, clock: Clock) -> Authentication:
     methods: list[Method] = []
     if options.front_proxy_ca is not None:
-        proxies = ClientCertificates(options.front_proxy_ca, clock)
+        proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
         methods.append(RequestHeader(proxies, allowed_names=options.front_proxy_names))
     if options.client_ca is not None:
-        methods.append(ClientCertificates(options.client_ca, clock))
+        methods.append(_certificates(options.client_ca, "clients", clock))
     methods.append(bearer)
     return Authentication(methods, allow_anonymous=options.allow_anonymous)
+
+
+def _certificates(bundle: Callable[[], bytes], whose: str, clock: Clock) -> ClientCertificates:
+    certificates = ClientCertificates(bundle, clock)
+    try:
+        certificates.check()
+    except ValueError as error:
+        raise ValueError(f"the authorities of {whose} cannot be used: {error}") from error
+    return certificates
 
 
 def _answerers(

@@ -211,7 +211,7 @@ async def test_impersonation(cluster):
     account = cluster.client("admin", impersonate_user="system:serviceaccount:default:robot")
     info = (await account.create(kinds.SELF_SUBJECT_REVIEWS, obj))["status"]["userInfo"]
     assert info["groups"] == ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
-    with pytest.raises(Forbidden, match='User "alice" cannot impersonate resource "users"'):
+    with pytest.raises(Forbidden, match='User "alice" cannot impersonate-on:user-info:list resource "pods"'):
         await cluster.client("alice", impersonate_user="bob").list(kinds.PODS)
     with pytest.raises(BadRequest, match="without impersonating a user name"):
         await cluster.client("admin", impersonate_group="x").list(kinds.PODS)

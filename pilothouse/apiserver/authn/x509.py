@@ -33,6 +33,11 @@ class ClientCertificates:
         self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
         self._known: dict[bytes, tuple[User, float, float]] = {}
 
+    def check(self) -> None:
+        """Look at the authorities without loading a cryptographic library. Raises ValueError if there is none, OSError."""
+        if not any(certificate.read(der).is_authority for der in certificate.pem_blocks(self._bundle())):
+            raise ValueError("there is no certificate of an authority in the bundle")
+
     def reload(self) -> None:
         """Read the authorities anew, because the file changed."""
         self._authorities = None

@@ -69,6 +69,11 @@ class TestClientCertificates:
         with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
             await Chain([certificates]).authenticate(request(cert=der(pki, name)))
 
+    @pytest.mark.parametrize("bundle", [b"", b"-----BEGIN CERTIFICATE-----\nMIIB"])
+    def test_bundles_without_authority(self, clock, bundle):
+        with pytest.raises(ValueError):
+            ClientCertificates(lambda: bundle, clock).check()
+
     async def test_rubbish(self, certificates):
         with pytest.raises(Unauthorized):
             certificates.identify(b"\x30\x03rub")
