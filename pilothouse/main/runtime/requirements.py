@@ -67,3 +67,7 @@ def explain(packages: Sequence[str]) -> str:
         f"run `apt-get install --no-install-recommends {' '.join(packages)}`, "
         "or start without containers: `pilothouse up --simulated 1`"
     )
+
+
+if __name__ == "__main__":
+    print(" ".join(missing_packages()))
