@@ -7,7 +7,7 @@ from typing import Any
 
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid
 from pilothouse.api.qos import qos_class
-from pilothouse.api.validate.pod import MIRROR
+from pilothouse.api.validate.pod import MIRROR, validate_pod
 from pilothouse.api.validate.pod_update import check_annotation_changes
 from pilothouse.api.validate.values import Errors, Part
 
@@ -18,8 +18,8 @@ _NONE: Mapping[str, Any] = {}
 
 
 def validate_pod_resize(new: Part, old: Part) -> list[FieldError]:
-    """Faults in a change through the subresource `resize`."""
-    errors: Errors = []
+    """Faults in a change through the subresource `resize`. The whole pod is checked as well."""
+    errors = validate_pod(new)
     check_annotation_changes(new["metadata"], old["metadata"], errors)
     spec, before = new.get("spec") or _NONE, old.get("spec") or _NONE
     if MIRROR in (old["metadata"].get("annotations") or ()):

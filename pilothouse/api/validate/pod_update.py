@@ -9,7 +9,7 @@ from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, required
 from pilothouse.api.validate.container import check_image_trimmed
 from pilothouse.api.validate.difference import difference
-from pilothouse.api.validate.pod import MIRROR
+from pilothouse.api.validate.pod import MIRROR, validate_pod
 from pilothouse.api.validate.values import Errors, Part
 
 _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
@@ -175,8 +175,8 @@ def _check_terms(affinity: Part, before: Part, errors: Errors) -> None:
 
 
 def validate_ephemeral_containers_update(new: Part, old: Part) -> list[FieldError]:
-    """Faults in a change through the subresource `ephemeralcontainers`: containers may only be added."""
-    errors: Errors = []
+    """Faults in a change through the subresource `ephemeralcontainers`: containers may only be added. The whole pod is checked as well."""
+    errors = validate_pod(new)
     check_annotation_changes(new["metadata"], old["metadata"], errors)
     if MIRROR in (old["metadata"].get("annotations") or ()):
         return [field_forbidden(Path("[]"), "static pods do not support ephemeral containers")]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.validate import claim, ingress, job, policy, storage
+from pilothouse.api.validate import autoscaling, claim, ingress, job, policy, storage
 from tests.api.validate.loaded import DELETED, changed, loaded, texts
 from tests.api.validate.test_kinds import TEMPLATE, Faults, Validate, obj
 
@@ -114,6 +114,20 @@ CASES: list[tuple[Validate, dict[str, Any], Faults]] = [
             ("spec.ingress.0.ports.0.endPort", 79,
              ["spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`"]),
             ("spec.policyTypes", ["Sideways"], ['spec.policyTypes[0]: Unsupported value: "Sideways"']),
+        ],
+    ),
+    (
+        autoscaling.validate_autoscaler,
+        obj("autoscaling/v2", "HorizontalPodAutoscaler", spec={
+            "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]}),
+        [
+            ("spec.maxReplicas", 0, ["spec.maxReplicas: Required value", "spec.maxReplicas: Invalid value: 0: must be greater than or"]),
+            ("spec.minReplicas", 4, ["spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`"]),
+            ("spec.scaleTargetRef.name", "", ["spec.scaleTargetRef.name: Required value"]),
+            ("spec.metrics.0.type", "Pods", ["spec.metrics[0].pods: Required value: must populate information"]),
+            ("spec.metrics.0.resource.target", {"type": "Value"},
+             ["spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a"]),
         ],
     ),
     (

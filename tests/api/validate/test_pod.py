@@ -219,8 +219,8 @@ def test_a_gated_pod_can_be_placed_more_narrowly() -> None:
 
 
 def test_ephemeral_containers_can_only_be_added() -> None:
-    old = changed(stored(POD), "spec.ephemeralContainers", [{"name": "e", "image": "i"}])
-    added = changed(old, "spec.ephemeralContainers.1", {"name": "f", "image": "i"})
+    old = stored(changed(POD, "spec.ephemeralContainers", [{"name": "e", "image": "i"}]))
+    added = stored(changed(POD, "spec.ephemeralContainers", [{"name": "e", "image": "i"}, {"name": "f", "image": "i"}]))
     assert texts(validate_ephemeral_containers_update(added, old)) == []
     assert "may not be removed" in texts(validate_ephemeral_containers_update(stored(POD), old))[0]
     other = changed(old, "spec.ephemeralContainers.0.image", "j")

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, UNSET, View, at
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 _SHOWN = 2
 _SOURCES = {
@@ -76,4 +77,6 @@ HORIZONTAL_POD_AUTOSCALER = Resource(
         AGE,
     ),
     prepare_create=clears_status(gvr.HORIZONTAL_POD_AUTOSCALERS),
+    validate=Deferred("pilothouse.api.validate.autoscaling", "validate_autoscaler"),
+    validate_status_update=Deferred("pilothouse.api.validate.autoscaling", "validate_autoscaler_status_update"),
 )
