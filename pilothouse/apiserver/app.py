@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from pilothouse.api import status
@@ -21,6 +21,7 @@ from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import error_response, internal
+from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.negotiate import negotiate
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import value_response
@@ -117,7 +118,8 @@ class ApiServer:
         self._answerers = dict(answerers or {})
         self._connectors = dict(connectors or {})
         self._subhandlers = subhandlers(self.registry)
-        self._paths = dict(paths or {})
+        self.metrics = RequestMetrics()
+        self._paths: dict[str, Connector] = {"/metrics": self.metrics.serve, **(paths or {})}
         self._registries: dict[GVR, Registry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
         for resource in resources:
@@ -154,6 +156,7 @@ class ApiServer:
 
     async def handle(self, request: Request) -> Response:
         """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
+        began = self._clock.monotonic()
         audit_id = metadata.new_uid(self._rng)
         call: Call | None = None
         try:
@@ -163,9 +166,13 @@ class ApiServer:
             if self._impersonator is not None:
                 user = await self._impersonator.impersonate(request, user)
             call = Call(request, info, query, user)
-            async with self._seat(user, info):
+            if self._fairness is None:
                 await self._authorizer.authorize(user, info)
                 response = await self._serve(call)
+            else:
+                async with self._fairness.seat(user, info):
+                    await self._authorizer.authorize(user, info)
+                    response = await self._serve(call)
         except status.StatusError as error:
             response = error_response(error)
         except StoreUnavailable as error:
@@ -174,6 +181,7 @@ class ApiServer:
         except Exception as error:
             log.exception("request failed", method=request.method, path=request.path)
             response = error_response(internal(f"{type(error).__name__}: {error}"))
+        self.metrics.observe(None if call is None else call.info, response.status, self._clock.monotonic() - began)
         if call is not None and self._auditor is not None:
             self._auditor.answered(audit_id, call, response.status)
         response.headers = {
@@ -184,9 +192,6 @@ class ApiServer:
         if call is not None and call.warnings:
             response.headers["warning"] = warning_header(call.warnings)
         return response
-
-    def _seat(self, user: User, info: RequestInfo) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._fairness is None else self._fairness.seat(user, info)
 
     # Dispatch
 

@@ -164,12 +164,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            rest = data[upgrade.args[0] :]
-            if self._leftover is not None:
-                self._hold_back(rest)
-            elif rest:
-                # The application has answered already, without taking the upgrade up.
-                self.data_received(rest)
+            self._after_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
@@ -181,6 +176,13 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._server.limits.head_bytes:
                 self._refuse(431, "request headers are too large")
+
+    def _after_upgrade(self, rest: bytes) -> None:
+        if self._leftover is not None:
+            self._hold_back(rest)
+        elif rest:
+            # The application has answered already, without taking the upgrade up.
+            self.data_received(rest)
 
     def eof_received(self) -> bool:
         return False
