@@ -212,20 +212,7 @@ class TokenRequests:
         """Issue a token. Raises NotFound, Invalid, Conflict, BadRequest."""
         namespace, name = call.info.namespace, call.info.name
         metadata = dict(obj.get("metadata") or {})
-        for key, value, what in (("name", name, "name"), ("namespace", namespace, "namespace")):
-            if metadata.get(key) and metadata[key] != value:
-                why = f"must match the service account {what} if specified"
-                faults = [invalid(Path("metadata").child(key), metadata[key], why)]
-                raise invalid_object("authentication.k8s.io", "TokenRequest", name, faults)
-        account = await self._objects.get(kinds.SERVICE_ACCOUNTS, namespace, name)
-        if account is None:
-            raise status.not_found("serviceaccounts", "", name)
-        if metadata.get("uid") and metadata["uid"] != uid_of(account):
-            why = (
-                f"the UID in the token request ({metadata['uid']}) does not match "
-                f"the UID of the service account ({uid_of(account)})"
-            )
-            raise status.conflict("TokenRequest", "authentication.k8s.io", name, why)
+        account = await self._account(namespace, name, metadata)
         if self._admit is not None:
             await self._admit(call, obj)
         spec = dict(obj.get("spec") or {})
@@ -265,6 +252,24 @@ class TokenRequests:
         }
         answer = {"token": self._issuer.sign(claims), "expirationTimestamp": format_time(now + lifetime_s)}
         return {**obj, "metadata": metadata, "spec": spec, "status": answer}
+
+    async def _account(self, namespace: str, name: str, metadata: Mapping[str, Any]) -> Object:
+        """The service account of a request, which the request's own metadata must not contradict."""
+        for key, value, what in (("name", name, "name"), ("namespace", namespace, "namespace")):
+            if metadata.get(key) and metadata[key] != value:
+                why = f"must match the service account {what} if specified"
+                faults = [invalid(Path("metadata").child(key), metadata[key], why)]
+                raise invalid_object("authentication.k8s.io", "TokenRequest", name, faults)
+        account = await self._objects.get(kinds.SERVICE_ACCOUNTS, namespace, name)
+        if account is None:
+            raise status.not_found("serviceaccounts", "", name)
+        if metadata.get("uid") and metadata["uid"] != uid_of(account):
+            why = (
+                f"the UID in the token request ({metadata['uid']}) does not match "
+                f"the UID of the service account ({uid_of(account)})"
+            )
+            raise status.conflict("TokenRequest", "authentication.k8s.io", name, why)
+        return account
 
     async def _bound(
         self, reference: Mapping[str, Any] | None, namespace: str, account: str
