@@ -58,7 +58,7 @@ class Eviction(Enum):
     ALLOWED = auto()
     POSTPONED = auto()
     WITHHELD = auto()
-    """Never for now: what was decided before is taken back, too."""
+    """Not while all are in trouble: what was decided before is taken back, too."""
 
 
 def disruption_of(nodes: Iterable[Mapping[str, Any]], threshold: float) -> Disruption:

@@ -9,6 +9,7 @@ from pilothouse.api import meta, status
 from pilothouse.api.gvr import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from pilothouse.api.meta import Object
 from pilothouse.api.views.endpoint_slice import MANAGED_BY_LABEL, SERVICE_NAME_LABEL, EndpointSliceView
+from pilothouse.api.views.pod import PodView
 from pilothouse.client.events import WARNING
 from pilothouse.controllers import pods as pod_rules
 from pilothouse.controllers.endpoints import members, mirror, slices, subsets
@@ -113,9 +114,10 @@ class EndpointSliceController(SelectingController):
             for one in self._slices.by_index(BY_SERVICE, key)
             if meta.labels_of(one).get(MANAGED_BY_LABEL) == slices.MANAGED_BY and not meta.is_deleting(one)
         ]
-        nodes = {meta.name_of(node): node for node in self._nodes.list()}
-        limit = self.context.options.max_endpoints_per_slice
-        actions = slices.plan(service, self.selected(service), nodes, existing, limit)
+        pods = self.selected(service)
+        names = {PodView(pod).node_name for pod in pods}
+        nodes = {name: node for name in names if (node := self._nodes.get(name)) is not None}
+        actions = slices.plan(service, pods, nodes, existing, self.context.options.max_endpoints_per_slice)
         try:
             await self.write_slices(key, actions)
         except status.Conflict:
