@@ -18,10 +18,11 @@ from pilothouse.api import gvr as kinds
 from pilothouse.api import status
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
-from pilothouse.apiserver.proxy.backend import HOP_HEADERS, Target, fetch, passed_on, tunnel, wants_upgrade
+from pilothouse.apiserver.proxy.backend import fetch, passed_on, tunnel
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.rewrite import rewrite_html, rewrite_url
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.tunnel import HOP_HEADERS, Target, wants_upgrade
 
 _SAFE = "/:@!$&'()*+,;=~%"
 

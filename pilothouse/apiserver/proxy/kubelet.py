@@ -12,7 +12,7 @@ from typing import Any
 from pilothouse.api import gvr as kinds
 from pilothouse.api import status
 from pilothouse.apiserver.objects import Objects
-from pilothouse.apiserver.proxy.backend import Target
+from pilothouse.kit.http.tunnel import Target
 
 DEFAULT_PORT = 10250
 ADDRESS_TYPES = ("InternalIP", "ExternalIP", "Hostname")

@@ -15,10 +15,11 @@ from pilothouse.api.meta import Object, name_of
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, invalid_object, not_supported
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
-from pilothouse.apiserver.proxy.backend import fetch, passed_on, read_some, tunnel, wants_upgrade
+from pilothouse.apiserver.proxy.backend import fetch, passed_on, read_some, tunnel
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.route import is_true
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.tunnel import wants_upgrade
 
 _STREAM_FLAGS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 """PodExecOptions and what the kubelet calls them."""
