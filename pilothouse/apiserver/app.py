@@ -18,7 +18,7 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
-from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import error_response, internal
 from pilothouse.apiserver.metrics import RequestMetrics
@@ -60,11 +60,6 @@ class Authenticator(Protocol):
 class Impersonator(Protocol):
     async def impersonate(self, request: Request, user: User) -> User:
         """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name. Raises Forbidden, BadRequest."""
-
-
-class Authorizer(Protocol):
-    async def authorize(self, user: User, info: RequestInfo) -> None:
-        """Return if `user` may do this. Raises Forbidden with upstream's message."""
 
 
 class Fairness(Protocol):
@@ -165,7 +160,7 @@ class ApiServer:
             user = await self._authenticator.authenticate(request)
             if self._impersonator is not None:
                 user = await self._impersonator.impersonate(request, user)
-            call = Call(request, info, query, user)
+            call = Call(request, info, query, user, authorizer=self._authorizer)
             if self._fairness is None:
                 await self._authorizer.authorize(user, info)
                 response = await self._serve(call)

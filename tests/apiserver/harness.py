@@ -12,6 +12,7 @@ import orjson
 from pilothouse.api import gvr
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.resource import Resource
+from pilothouse.api.status import Forbidden
 from pilothouse.api.user import User
 from pilothouse.apiserver.allocate import Addresses, NodePorts, ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer
@@ -29,13 +30,17 @@ RANGE = ipaddress.ip_network("10.96.0.0/24")
 
 
 class Everybody:
-    """Authenticates and allows."""
+    """Authenticates and allows, but for the verbs in `denied`."""
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set()
 
     async def authenticate(self, request: Request) -> User:
         return User("tester", groups=("system:masters", "system:authenticated"))
 
     async def authorize(self, user: User, info: RequestInfo) -> None:
-        return None
+        if info.verb in self.denied:
+            raise Forbidden("forbidden")
 
 
 class Harness:
@@ -45,7 +50,7 @@ class Harness:
         self.clock = VirtualClock()
         self.rng = random.Random(1)
         self.store = MemoryStore(self.clock)
-        everybody = Everybody()
+        self.everybody = everybody = Everybody()
         self.ports = NodePorts(range(30000, 30100), self.store, self.rng)
         self.services = ServiceLifecycle(Addresses([RANGE], self.registry, self.rng), self.ports)
         self.app = ApiServer(

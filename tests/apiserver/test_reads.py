@@ -221,7 +221,7 @@ async def test_a_watch_ends_at_its_time(server: Harness) -> None:
 
 
 async def test_a_watch_from_a_forgotten_revision_says_so(server: Harness) -> None:
-    # What was before the server looked at pods for the first time is not known to it.
+    await server.store.compact(await server.store.revision())
     await server.client.create(gvr.PODS, pod())
     seen = await server.json("GET", "/api/v1/pods", query="watch=1&resourceVersion=1")
     assert (seen["type"], seen["object"]["code"], seen["object"]["reason"]) == ("ERROR", 410, "Expired")

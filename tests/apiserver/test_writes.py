@@ -163,6 +163,14 @@ async def test_some_kinds_are_created_by_an_update(server: Harness) -> None:
     assert created["spec"] == {"holderIdentity": "me"}
 
 
+async def test_creating_by_an_update_needs_the_right_to_create(server: Harness) -> None:
+    server.everybody.denied = {"create"}
+    lease = {"metadata": {"name": "l", "namespace": "default"}}
+    with pytest.raises(status.Forbidden):
+        await server.client.update(gvr.LEASES, lease)
+    assert not (await server.client.list(gvr.LEASES)).items
+
+
 async def test_status_and_spec_are_kept_apart(server: Harness) -> None:
     created = await server.client.create(gvr.PODS, {**pod(), "status": {"phase": "Running"}})
     assert created["status"]["phase"] == "Pending"

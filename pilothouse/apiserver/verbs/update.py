@@ -45,5 +45,6 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
     except NotFound:
         if not endpoint.resource.create_on_update or info.subresource:
             raise
+        await call.authorize("create")
         return object_response(call, endpoint, 201, await registry.create(json_copy(obj), write), now)
     return object_response(call, endpoint, 200, wire, now)
