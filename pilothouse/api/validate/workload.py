@@ -82,10 +82,10 @@ def _check_at_most(status: Part, fields: tuple[str, ...], errors: Errors, *, rea
     """No count may be larger than `replicas`, nor may more be available than are ready."""
     for field in fields:
         if status.get(field, 0) > status.get("replicas", 0):
-            errors.append(invalid(_STATUS.child(field), status[field], _TOO_MANY))
+            errors.append(invalid(_STATUS.child(field), status.get(field, 0), _TOO_MANY))
     if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         text = f"cannot be greater than {ready}"
-        errors.append(invalid(_STATUS.child("availableReplicas"), status["availableReplicas"], text))
+        errors.append(invalid(_STATUS.child("availableReplicas"), status.get("availableReplicas", 0), text))
 
 
 def _check_collisions(new: Part, old: Part, errors: Errors) -> None:

@@ -202,7 +202,7 @@ def test_built_in_types() -> None:
     }
     assert strategic.apply(pod, patch, schema) == {
         "metadata": {
-            "labels": {"a": "1", "b": "2"}, "finalizers": ["x/a", "x/b"], "ownerReferences": [{"uid": "1", "kind": "K"}]
+            "labels": {"a": "1", "b": "2"}, "finalizers": ["x/b", "x/a"], "ownerReferences": [{"uid": "1", "kind": "K"}]
         },
         "spec": {
             "containers": [

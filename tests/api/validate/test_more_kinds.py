@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.api.validate import autoscaling, claim, ingress, job, policy, storage
+from pilothouse.api.validate import autoscaling, claim, ingress, job, policy, storage, webhook
 from tests.api.validate.loaded import DELETED, changed, loaded, texts
 from tests.api.validate.test_kinds import TEMPLATE, Faults, Validate, obj
 
@@ -128,6 +128,22 @@ CASES: list[tuple[Validate, dict[str, Any], Faults]] = [
             ("spec.metrics.0.type", "Pods", ["spec.metrics[0].pods: Required value: must populate information"]),
             ("spec.metrics.0.resource.target", {"type": "Value"},
              ["spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a"]),
+        ],
+    ),
+    (
+        webhook.validate_webhooks,
+        obj("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", webhooks=[{
+            "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {"url": "https://a.example.com/x"},
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]}]),
+        [
+            ("webhooks.0.name", "short", ['webhooks[0].name: Invalid value: "short": should be a domain with at least three segments']),
+            ("webhooks.0.sideEffects", "Some", ['webhooks[0].sideEffects: Unsupported value: "Some": supported values: "None"']),
+            ("webhooks.0.clientConfig", {}, ["webhooks[0].clientConfig: Required value: exactly one of url or service is required"]),
+            ("webhooks.0.clientConfig.url", "http://u@h#f", ["webhooks[0].clientConfig.url: Invalid value"] * 3),
+            ("webhooks.0.timeoutSeconds", 31, ["webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between"]),
+            ("webhooks.0.rules.0.resources", ["*", "pods"], ["webhooks[0].rules[0].resources: Invalid value: [\"*\",\"pods\"]: if '*'"]),
+            ("webhooks.0.admissionReviewVersions", ["v9"], ['webhooks[0].admissionReviewVersions: Invalid value: ["v9"]: must include']),
         ],
     ),
     (
