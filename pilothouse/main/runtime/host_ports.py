@@ -95,21 +95,19 @@ async def _nat_rules(save: str) -> str:
 
 
 async def run(command: Sequence[str], text: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run a program with `text` as its input; its exit code and what it printed."""
-    # A file for the input, not a pipe: a program that ends before it has read everything is then no special case.
-    source = os.memfd_create("input")
+    """Run a program with `text` as its input; its exit code and what it printed.
+
+    The input is a file in memory: a program that ends without reading it breaks no pipe.
+    """
+    given = os.memfd_create("input")
     try:
-        os.write(source, text.encode())
-        os.lseek(source, 0, os.SEEK_SET)
+        os.write(given, text.encode())
+        os.lseek(given, 0, os.SEEK_SET)
         process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=source,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
+            *command, stdin=given, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=environment
         )
     finally:
-        os.close(source)
+        os.close(given)
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:

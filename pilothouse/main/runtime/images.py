@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -216,26 +217,38 @@ class ImageStore:
         program = find_program("ctr")
         if program is None:
             raise ImageError("the program `ctr` is missing: run `apt-get install containerd`")
+        if gzipped_input is None:
+            code, output, errors = await self._run(program, arguments, asyncio.subprocess.DEVNULL)
+        else:
+            reading, writing = os.pipe()
+            async with asyncio.TaskGroup() as group:
+                feeding = group.create_task(asyncio.to_thread(_unzip, gzipped_input, writing))
+                try:
+                    code, output, errors = await self._run(program, arguments, reading)
+                finally:
+                    os.close(reading)
+            if fault := feeding.result():
+                raise ImageError(f"the image archive {gzipped_input} cannot be unzipped: {fault}")
+        if code:
+            reason = errors.decode(errors="replace").strip().removeprefix("ctr: ")
+            raise ImageError(f"containerd refused `ctr {' '.join(arguments)}`: {reason}")
+        return output.decode(errors="replace")
+
+    async def _run(self, program: str, arguments: Sequence[str], source: int) -> tuple[int, bytes, bytes]:
         process = await asyncio.create_subprocess_exec(
             program,
             *("--address", str(self._address), "--namespace", CRI_NAMESPACE, *arguments),
-            stdin=asyncio.subprocess.PIPE,
+            stdin=source,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            if gzipped_input is not None and process.stdin is not None:
-                await _feed(gzipped_input, process.stdin)
             output, errors = await process.communicate()
-        except BaseException:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
             raise
-        if process.returncode:
-            reason = errors.decode(errors="replace").strip().removeprefix("ctr: ")
-            raise ImageError(f"containerd refused `ctr {' '.join(arguments)}`: {reason}")
-        return output.decode(errors="replace")
+        return process.returncode or 0, output, errors
 
 
 def _starts_with(file: Path, magic: bytes) -> bool:
@@ -243,14 +256,13 @@ def _starts_with(file: Path, magic: bytes) -> bool:
         return opened.read(len(magic)) == magic
 
 
-async def _feed(file: Path, target: asyncio.StreamWriter) -> None:
-    """Unzip a file into a program, which reads to the end or says itself why it did not. Raises ImageError."""
+def _unzip(file: Path, target: int) -> str:
+    """Unzip a file into a pipe and close it; what is wrong with the file, or nothing. A reader that leaves says itself why."""
     try:
-        with gzip.open(file) as source:
-            while chunk := await asyncio.to_thread(source.read, _CHUNK_BYTES):
-                target.write(chunk)
-                await target.drain()
+        with gzip.open(file) as source, open(target, "wb") as pipe:
+            shutil.copyfileobj(source, pipe, _CHUNK_BYTES)
+    except BrokenPipeError:
+        return ""
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ImageError(f"the image archive {file} cannot be unzipped: {error}") from error
-    except (BrokenPipeError, ConnectionResetError):
-        return
+        return str(error)
+    return ""
