@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,15 @@ SUPERVISED = ("control", "node")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing more is written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
     if arguments and (arguments[0] in COMPONENTS or arguments[0] in SUPERVISED):
         from pilothouse.main.component import run_component
 
@@ -39,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(parsed)
     except Fatal as error:
         print(f"pilothouse: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         return 130
