@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pilothouse.main import settings
+from pilothouse.kit.clock import SystemClock
+from pilothouse.main import credentials, settings
 from pilothouse.main.cluster import processes
 from pilothouse.main.failure import Fatal
 from pilothouse.main.paths import Paths
@@ -16,7 +17,11 @@ def supervise(paths: Paths, directory: Path | None) -> None:
     wanted = settings.load(paths)
     if wanted is None:
         raise Fatal(f"there is no cluster in {paths.data}: run `pilothouse up`")
+
+    def renew() -> bool:
+        return bool(credentials.ensure(paths, wanted, SystemClock()))
+
     try:
-        Supervisor(paths, processes(wanted, paths, directory)).run()
+        Supervisor(paths, processes(wanted, paths, directory), renew).run()
     except AlreadyRunning:
         return

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ STOP_AFTER_S = 20.0
 """How long a process may take to end after SIGTERM before it is killed."""
 LOG_LIMIT_BYTES = 50 * 1024 * 1024
 LOG_CHECK_S = 60.0
+UPKEEP_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +180,15 @@ def _environment(spec: ProcessSpec) -> dict[str, str]:
 
 
 class Supervisor:
-    """Runs the processes of `specs` until SIGTERM or SIGINT."""
+    """Runs the processes of `specs` until SIGTERM or SIGINT.
 
-    def __init__(self, paths: Paths, specs: Sequence[ProcessSpec]) -> None:
+    `upkeep` is called every hour; if it says that something which processes read when they start has changed (their certificates),
+    they are started anew, one after the other.
+    """
+
+    def __init__(self, paths: Paths, specs: Sequence[ProcessSpec], upkeep: Callable[[], bool] = lambda: False) -> None:
         self._paths = paths
+        self._upkeep = upkeep
         self._processes = [_Process(spec, paths) for spec in specs]
 
     def run(self) -> None:
@@ -205,6 +211,7 @@ class Supervisor:
 
     def _keep_alive(self, wake: int) -> None:
         check_logs_at = time.monotonic() + LOG_CHECK_S
+        upkeep_at = time.monotonic() + UPKEEP_S
         while True:
             changed = False
             for process in self._processes:
@@ -231,6 +238,21 @@ class Supervisor:
             if time.monotonic() >= check_logs_at:
                 self._rotate_logs()
                 check_logs_at = time.monotonic() + LOG_CHECK_S
+            if time.monotonic() >= upkeep_at:
+                upkeep_at = time.monotonic() + UPKEEP_S
+                self._look_after()
+
+    def _look_after(self) -> None:
+        try:
+            is_changed = self._upkeep()
+        except Exception as error:
+            print(f"upkeep failed: {error}", file=sys.stderr, flush=True)
+            return
+        if is_changed:
+            for process in self._processes:
+                process.stop()
+                process.start()
+            self._write_state()
 
     def _write_state(self) -> None:
         """What `pilothouse status` shows."""

@@ -18,11 +18,20 @@ SUPERVISE = """
 import sys
 from pathlib import Path
 from pilothouse.main.paths import paths_for
+from pilothouse.main import supervisor
 from pilothouse.main.supervisor import ProcessSpec, Supervisor
+supervisor.UPKEEP_S = 0.2
+changed = Path(sys.argv[1]) / "changed"
+
+def upkeep():
+    was_there = changed.exists()
+    changed.unlink(missing_ok=True)
+    return was_there
+
 sleep = (sys.executable, "-c", "import time; time.sleep(600)")
 ends = (sys.executable, "-c", "print('I end')")
 specs = [ProcessSpec("first", sleep), ProcessSpec("second", sleep), ProcessSpec("short", ends)]
-Supervisor(paths_for(Path(sys.argv[1])), specs).run()
+Supervisor(paths_for(Path(sys.argv[1])), specs, upkeep).run()
 """
 
 
@@ -109,6 +118,13 @@ def test_a_process_that_keeps_ending_is_started_ever_less_often(paths: Paths) ->
     child.send_signal(signal.SIGTERM)
     child.wait(30)
     assert "I end" in paths.log_file("short").read_text()
+
+
+def test_processes_start_anew_when_what_they_read_has_changed(paths: Paths) -> None:
+    start(paths)
+    first, second = pid_of(paths, "first"), pid_of(paths, "second")
+    (paths.run.parent / "changed").touch()
+    until(lambda: pid_of(paths, "first") not in (0, first) and pid_of(paths, "second") not in (0, second))
 
 
 def _restarts(paths: Paths, name: str) -> int:
