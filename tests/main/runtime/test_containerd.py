@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
@@ -22,7 +23,16 @@ from pilothouse.main.runtime.containerd import Containerd, ContainerdError, Cont
 from pilothouse.main.runtime.images import PAUSE_IMAGE, ImageError, local_architecture
 from pilothouse.main.runtime.remains import processes_with
 from pilothouse.main.runtime.requirements import find_program, missing_packages
-from tests.main.runtime.pods import BUSYBOX, Node, PodSettings, busybox_archive, is_running, run_pod, running_node
+from tests.main.runtime.pods import (
+    BUSYBOX,
+    Node,
+    PodSettings,
+    busybox_archive,
+    is_running,
+    run_pod,
+    running_node,
+    runtime_of,
+)
 
 
 def options_in(directory: Path) -> ContainerdOptions:
@@ -142,6 +152,27 @@ class TestRealContainerd:
         assert traces(node, tmp_path) == []
         assert processes_with("sleep", "7654321") == []
 
+    async def test_after_clean_a_new_start_finds_the_pod_ended_and_can_remove_it(
+        self, node: Node, tmp_path: Path
+    ) -> None:
+        import cri_api
+
+        await node.containerd.images.load(busybox_archive(tmp_path))
+        pod = await run_pod(node, PodSettings(["sleep", "1000"]))
+        await node.containerd.clean()
+        await node.network.clean()
+        await node.network.set_up()
+        await node.containerd.start()
+        assert not await is_running(node, pod.container)
+        async with runtime_of(node) as runtime:
+            request = cri_api.PodSandboxStatusRequest(pod_sandbox_id=pod.sandbox)
+            assert (await runtime.PodSandboxStatus(request)).status.state == cri_api.SANDBOX_NOTREADY
+            await runtime.StopPodSandbox(cri_api.StopPodSandboxRequest(pod_sandbox_id=pod.sandbox))
+            await runtime.RemovePodSandbox(cri_api.RemovePodSandboxRequest(pod_sandbox_id=pod.sandbox))
+            assert not (await runtime.ListContainers(cri_api.ListContainersRequest())).containers
+        again = await run_pod(node, PodSettings(["sleep", "1000"], name="again"))
+        assert await is_running(node, again.container)
+
     async def test_clean_twice_is_no_error(self, node: Node) -> None:
         await node.containerd.clean()
         await node.network.clean()
@@ -177,3 +208,24 @@ class TestRealContainerd:
         (options.address / "occupied").touch()
         with pytest.raises(ContainerdError, match="containerd ended at once"):
             await Containerd(options, SystemClock()).start()
+
+    async def test_it_is_started_again_when_it_ends(self, node: Node) -> None:
+        await node.containerd.stop()
+        keeping = asyncio.create_task(node.containerd.run())
+        try:
+            async with asyncio.timeout(20):
+                first = await another_pid(node, 0)
+                os.kill(first, signal.SIGKILL)
+                second = await another_pid(node, first)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        assert Path("/proc", str(second)).exists(), "cancelled, it leaves containerd as it is"
+
+
+async def another_pid(node: Node, known: int) -> int:
+    """The process id of containerd once it is another one and it accepts calls."""
+    while node.containerd.pid in (0, known):
+        await SystemClock().sleep(0.01)
+    async with runtime_of(node):
+        return node.containerd.pid
