@@ -49,6 +49,7 @@ def reset(paths: Paths, progress: Progress) -> None:
     """Stop the cluster and delete its data, logs, and its entries in the user's kubeconfig. Raises Fatal."""
     ours = json.loads(paths.admin_kubeconfig.read_text()) if paths.admin_kubeconfig.exists() else None
     down(paths, progress)
+    _delete_pod_logs(paths)
     for directory in (paths.data, paths.logs):
         try:
             shutil.rmtree(directory)
@@ -62,6 +63,16 @@ def reset(paths: Paths, progress: Progress) -> None:
         except (KubeconfigUnusable, OSError) as error:
             progress.note(f"  ! {error}")
     progress.note("The cluster and its data are deleted.")
+
+
+def _delete_pod_logs(paths: Paths) -> None:
+    """The logs of this cluster's pods; those of others may lie beside them."""
+    own = [logs for pod in paths.kubelet_pods.glob("*") for logs in paths.pod_logs.glob(f"*_{pod.name}")]
+    for link in paths.container_logs.glob("*.log"):
+        if link.is_symlink() and any(logs in link.readlink().parents for logs in own):
+            link.unlink(missing_ok=True)
+    for logs in own:
+        shutil.rmtree(logs, ignore_errors=True)
 
 
 def _stop_supervisor(pid: int) -> None:

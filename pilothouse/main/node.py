@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pilothouse.api.gvr import SERVICES
 from pilothouse.api.meta import NodeName
@@ -18,6 +19,9 @@ from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Values
 from pilothouse.main.paths import Paths
 from pilothouse.main.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pilothouse.kubelet.server.server import ServerOptions
 
 SIMULATED_PORT = 10250
 """What simulated nodes say their kubelet's port is; nothing listens there."""
@@ -39,7 +43,7 @@ async def _run_simulated(paths: Paths, settings: Settings, clock: Clock) -> None
         for name in credentials.node_names(settings):
             client = connect(str(credentials.kubeconfig_path(paths, credentials.node_client(name))), "kubelet")
             options = KubeletOptions(
-                NodeName(name), (settings.node_ip,), root_dir=paths.data / "kubelet" / name, port=SIMULATED_PORT
+                NodeName(name), (settings.node_ip,), root_dir=paths.kubelet / name, port=SIMULATED_PORT
             )
             kubelet = kubelet_parts.simulated(client, options, clock, random.Random())
             group.create_task(kubelet.run(), name=f"kubelet {name}")
@@ -48,6 +52,7 @@ async def _run_simulated(paths: Paths, settings: Settings, clock: Clock) -> None
 async def _run_real(paths: Paths, settings: Settings, clock: Clock) -> None:
     from pilothouse.dns.forward import upstreams_of
     from pilothouse.dns.server import DnsOptions, DnsServer
+    from pilothouse.kubelet.server.server import KubeletServer, PortTaken
     from pilothouse.main.node_host import NodeHost, PodNetwork
     from pilothouse.main.runtime.containerd import ContainerdError
     from pilothouse.main.runtime.host import CgroupDriver, HostError, cgroup_driver
@@ -68,13 +73,16 @@ async def _run_real(paths: Paths, settings: Settings, clock: Clock) -> None:
         KubeletOptions(
             NodeName(name),
             (settings.node_ip,),
-            root_dir=paths.data / "kubelet",
+            root_dir=paths.kubelet,
+            pod_logs_dir=paths.pod_logs,
+            container_logs_dir=paths.container_logs,
             cluster_domain=settings.domain,
             cluster_dns=(settings.dns_ip,),
             port=settings.kubelet_port,
         ),
         clock,
     )
+    kubelet_server = KubeletServer(kubelet, node_client, server_options(paths, settings), clock)
     proxy = Proxy(
         network,
         ProxyOptions(
@@ -96,10 +104,32 @@ async def _run_real(paths: Paths, settings: Settings, clock: Clock) -> None:
     try:
         host.prepare()
         async with asyncio.TaskGroup() as group:
-            for work in (host.containerd.run, network.run, kubelet.run, proxy.run, dns.run, pod_network.run):
+            for work in (
+                host.containerd.run,
+                network.run,
+                kubelet.run,
+                kubelet_server.run,
+                proxy.run,
+                dns.run,
+                pod_network.run,
+            ):
                 group.create_task(work(), name=work.__qualname__)
-    except* (HostError, ContainerdError, ImageError) as failures:
+    except* (HostError, ContainerdError, ImageError, PortTaken) as failures:
         raise Fatal("; ".join(str(error) for error in failures.exceptions)) from failures
+
+
+def server_options(paths: Paths, settings: Settings) -> ServerOptions:
+    """How the kubelet of this machine's node is asked."""
+    from pilothouse.kubelet.server.server import ServerOptions
+
+    certificate = credentials.node_server(settings.node_name, settings)
+    return ServerOptions(
+        certificate=paths.pki / f"{certificate.name}.crt",
+        key=paths.pki / f"{certificate.name}.key",
+        client_ca=paths.pki / "ca.crt",
+        port=settings.kubelet_port,
+        read_only_port=settings.read_only_port,
+    )
 
 
 COMPONENT = Component("node", (), run)

@@ -16,6 +16,10 @@ class Paths:
     data: Path
     run: Path
     logs: Path
+    pod_logs: Path
+    """What containers print. Root's cluster uses the place where collectors of logs look, as upstream's kubelet does."""
+    container_logs: Path
+    """A link a container into `pod_logs`, in a flat directory."""
 
     @property
     def pki(self) -> Path:
@@ -32,6 +36,16 @@ class Paths:
     @property
     def admin_kubeconfig(self) -> Path:
         return self.kubeconfigs / "admin.conf"
+
+    @property
+    def kubelet(self) -> Path:
+        """The kubelet's own files and the pods' volumes."""
+        return self.data / "kubelet"
+
+    @property
+    def kubelet_pods(self) -> Path:
+        """A directory a pod, named by its UID."""
+        return self.kubelet / "pods"
 
     @property
     def settings(self) -> Path:
@@ -64,10 +78,21 @@ def paths_for(directory: Path | None = None) -> Paths:
     """The paths under `directory`, or the usual ones of the present user."""
     if directory is not None:
         root = directory.resolve()
-        return Paths(root / "data", root / "run", root / "log")
+        return _own(root / "data", root / "run", root / "log")
     if os.geteuid() == 0:
-        return Paths(Path("/var/lib/pilothouse"), Path("/run/pilothouse"), Path("/var/log/pilothouse"))
+        system_logs = Path("/var/log")
+        return Paths(
+            Path("/var/lib/pilothouse"),
+            Path("/run/pilothouse"),
+            system_logs / "pilothouse",
+            system_logs / "pods",
+            system_logs / "containers",
+        )
     home = Path.home()
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pilothouse"
     state = Path(os.environ.get("XDG_STATE_HOME") or home / ".local/state") / "pilothouse"
-    return Paths(data, state / "run", state / "log")
+    return _own(data, state / "run", state / "log")
+
+
+def _own(data: Path, run: Path, logs: Path) -> Paths:
+    return Paths(data, run, logs, logs / "pods", logs / "containers")

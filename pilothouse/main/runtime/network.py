@@ -7,6 +7,8 @@ table `pilothouse`; nothing is added to iptables but what `portmap` makes for po
 
 from __future__ import annotations
 
+import base64
+import errno
 import fcntl
 import ipaddress
 import json
@@ -117,7 +119,9 @@ class NodeNetwork:
     async def clean(self) -> None:
         """Remove host ports, addresses given out, the bridge and the nft table. Pods must be gone. What is not there is no error."""
         for result in sorted(CNI_RESULTS.glob(f"{self._options.name}-*")):
-            await self._forget_attachment(result)
+            cached = _own_attachment(result, self._options)
+            if cached is not None:
+                await self._forget_attachment(result, cached)
         await delete_shared_chains()
         await close_firewall(self._options.bridge)
         shutil.rmtree(self._options.state, ignore_errors=True)
@@ -126,16 +130,25 @@ class NodeNetwork:
         for family in ("ip", "ip6"):
             await _nft(f"add table {family} {table}\ndelete table {family} {table}\n")
 
-    async def _forget_attachment(self, result: Path) -> None:
-        try:
-            cached = json.loads(result.read_text())
-        except (OSError, ValueError):
-            cached = {}
-        if cached.get("networkName", self._options.name) != self._options.name:
-            return
+    async def _forget_attachment(self, result: Path, cached: dict[str, Any]) -> None:
         if (cached.get("capabilityArgs") or {}).get("portMappings"):
             await delete_host_ports(self._options.name, cached)
+        for loopback in CNI_RESULTS.glob(f"cni-loopback-{cached.get('containerId')}-*"):
+            loopback.unlink(missing_ok=True)
         result.unlink(missing_ok=True)
+
+
+def _own_attachment(result: Path, options: NetworkOptions) -> dict[str, Any] | None:
+    """What the CNI library keeps of an attachment, if it was made with this node's list: other clusters on the machine may use the
+    same network name, but each gives its addresses out from a directory of its own.
+    """
+    try:
+        cached: dict[str, Any] = json.loads(result.read_text())
+        plugins = json.loads(base64.b64decode(cached["config"]))["plugins"]
+    except (OSError, ValueError, KeyError):
+        return None
+    directories = (plugin.get("ipam", {}).get("dataDir") for plugin in plugins)
+    return cached if str(options.state) in directories else None
 
 
 def delete_bridge(name: str) -> None:
@@ -144,8 +157,8 @@ def delete_bridge(name: str) -> None:
         try:
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh22x", name.encode(), 0))
             fcntl.ioctl(control, _SIOCBRDELBR, struct.pack("16s", name.encode()))
-        except OSError:
-            if Path("/sys/class/net", name).exists():
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.ENXIO):
                 raise
 
 
