@@ -30,6 +30,8 @@ class RuntimeWatch:
         self._clock = clock
         self._rng = rng
         self._events_flow = False
+        self.relisted_at: float | None = None
+        """When the runtime has last told everything, by the clock's monotonic time."""
 
     async def run(self) -> None:
         """Watch until cancelled. The pods of the API must be known before this is called."""
@@ -52,13 +54,22 @@ class RuntimeWatch:
             if self._events_flow:
                 log.warning("runtime events interrupted", error=problem)
                 self._events_flow = False
-            self._workers.notice_all()
             await self._clock.sleep(backoff.next())
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Have the workers look for what they may have missed, once the runtime answers again."""
+        try:
+            await self._runtime.version()
+        except RuntimeFailure:
+            return
+        self._workers.notice_all()
 
     async def _relist(self) -> None:
         while True:
             try:
                 self._workers.on_relist(await self._runtime.pods())
+                self.relisted_at = self._clock.monotonic()
             except RuntimeFailure as error:
                 log.warning("relist failed", error=str(error))
             await self._clock.sleep(self._relist_s if self._events_flow else min(_POLL_S, self._relist_s))

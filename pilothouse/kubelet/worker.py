@@ -27,9 +27,9 @@ from pilothouse.kubelet.actuator import MINIMUM_GRACE_S, PodActuator, SandboxFai
 from pilothouse.kubelet.container_status import Waiting
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.images import ImageFailure
-from pilothouse.kubelet.plan import ContainerKind, Held, Plan, Start
+from pilothouse.kubelet.plan import ContainerKind, Held, KillReason, Plan, Start
 from pilothouse.kubelet.restart import Delay, format_delay, is_sidecar
-from pilothouse.kubelet.runtime import Image, PodRecord, RuntimeFailure, SandboxSpec
+from pilothouse.kubelet.runtime import Image, PodRecord, Resources, RuntimeFailure, RuntimeUnavailable, SandboxSpec
 from pilothouse.kubelet.seams import ConfigError, NotMounted
 from pilothouse.kubelet.status import Verdict
 from pilothouse.kubelet.termination_message import with_messages
@@ -78,6 +78,7 @@ class PodWorker:
         self._mounts_failed = False
         self._volumes_fresh_at: float | None = None
         self._was_interrupted = False
+        self._applied: dict[str, Resources] = {}
 
     # What others tell it
 
@@ -90,6 +91,8 @@ class PodWorker:
             if self.stage is Stage.TERMINATING and self._grace_s is not None and grace_s < self._grace_s:
                 self._interrupt()
         if _differs(before, self.pod):
+            # Volumes may show the pod's own labels and annotations.
+            self._volumes_fresh_at = None
             self._wake.set()
         elif self._e.reporter.wanted(self.uid) is not None:
             # Mostly the echo of an own report; if somebody else wrote the status, it is written again.
@@ -185,7 +188,10 @@ class PodWorker:
             self._was_interrupted = True
         except Exception as error:
             failure = _leaf(error)
-            if isinstance(failure, RuntimeFailure):
+            if isinstance(failure, RuntimeUnavailable):
+                # Who watches the runtime says so once for all pods.
+                log.debug("the runtime does not answer", pod=self.pod.key, stage=self.stage.value)
+            elif isinstance(failure, RuntimeFailure):
                 log.warning("the runtime failed", pod=self.pod.key, stage=self.stage.value, error=str(failure))
             else:
                 log.exception("pod worker failed", pod=self.pod.key, stage=self.stage.value)
@@ -241,6 +247,8 @@ class PodWorker:
             )
             self._hold(computed.held)
             if computed.is_empty:
+                if await self._resize():
+                    continue
                 await self._freshen_volumes()
                 return
             if not await self._carry_out(computed):
@@ -323,6 +331,27 @@ class PodWorker:
                 self._e.tell(pod, "Warning", "BackOff", text, container=one.name, kind=kind)
                 self._report()
             self._wake_within(one.until - now)
+
+    async def _resize(self) -> bool:
+        """Give running containers the resources that the pod has now (KEP-1287); whether one had to be killed for that."""
+        killed = False
+        for running in self.record.running:
+            container, _ = find_container(self.pod, running.name)
+            desired = self._e.cgroups.container_resources(self._object, container)
+            # The score cannot change while a process runs, and what an earlier kubelet applied is not known.
+            applied = self._applied.setdefault(running.id, desired)
+            desired = replace(desired, oom_score_adj=applied.oom_score_adj)
+            if desired == applied:
+                continue
+            self._e.cgroups.set_up(self._object)
+            if _needs_restart(container, applied, desired):
+                message = f"Container {running.name} resize requires restart"
+                await self._actuator.kill(self.pod, running, message, KillReason.OTHER, self._ips)
+                self._dirty = killed = True
+                continue
+            await self._e.runtime.update_resources(running.id, desired)
+            self._applied[running.id] = desired
+        return killed
 
     async def _freshen_volumes(self) -> None:
         now = self._e.clock.monotonic()
@@ -425,8 +454,10 @@ class PodWorker:
         for start in starts:
             container, kind = find_container(self.pod, start.name)
             self._dirty = True
+            if start.delay is not None:
+                self._delays[start.name] = start.delay
             try:
-                await self._actuator.start(
+                container_id = await self._actuator.start(
                     self.pod,
                     container,
                     kind,
@@ -445,14 +476,11 @@ class PodWorker:
                     self._wake_within(1.0)
                 else:
                     self._wake_within(failure.retry_at - self._e.clock.monotonic())
-                if failure.waiting.reason == "PostStartHookError" and start.delay is not None:
-                    self._delays[start.name] = start.delay
                 if kind is ContainerKind.INIT and not is_sidecar(container):
                     break
                 continue
             self._waiting.pop(start.name, None)
-            if start.delay is not None:
-                self._delays[start.name] = start.delay
+            self._applied[container_id] = self._e.cgroups.container_resources(self._object, container)
         if failed:
             await self._refresh()
             return False
@@ -553,6 +581,16 @@ class _Images:
             return await self._actuator.image(self._pod, container, kind)
         except ImageFailure as failure:
             return failure
+
+
+def _needs_restart(container: Mapping[str, Any], applied: Resources, desired: Resources) -> bool:
+    policies = {entry["resourceName"]: entry.get("restartPolicy") for entry in container.get("resizePolicy") or ()}
+    changed = set()
+    if (applied.cpu_shares, applied.cpu_quota) != (desired.cpu_shares, desired.cpu_quota):
+        changed.add("cpu")
+    if applied.memory_limit_bytes != desired.memory_limit_bytes:
+        changed.add("memory")
+    return any(policies.get(name) == "RestartContainer" for name in changed)
 
 
 def _differs(before: PodView, after: PodView) -> bool:

@@ -18,6 +18,7 @@ from pilothouse.client.client import Client
 from pilothouse.client.events import EventRecorder
 from pilothouse.client.informer import InformerFactory
 from pilothouse.kit.clock import SystemClock
+from pilothouse.kubelet.cgroups import Naming, PodCgroups
 from pilothouse.kubelet.container_files import PodFiles
 from pilothouse.kubelet.cri import CriRuntime
 from pilothouse.kubelet.kubelet import Kubelet, Parts
@@ -25,7 +26,7 @@ from pilothouse.kubelet.machine import read_machine
 from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.probes.prober import PodProber
 from pilothouse.kubelet.runtime import ContainerState, NotFoundInRuntime, RuntimeTimeout
-from pilothouse.kubelet.simulated import NoCgroups, NoEnvironment, NoVolumes
+from pilothouse.kubelet.simulated import NoEnvironment, NoVolumes
 from pilothouse.main.runtime import host
 from pilothouse.main.runtime.containerd import Containerd, ContainerdOptions
 from pilothouse.main.runtime.images import File, ImageConfig, pack
@@ -65,9 +66,11 @@ class Node:
         )
         recorder = EventRecorder(client, "kubelet", "n1", clock, rng=rng)
         prober = PodProber(self.runtime, recorder, clock, rng)
-        parts = Parts(self.runtime, NoVolumes(), NoEnvironment(), prober, NoCgroups(), PodFiles(options))
+        machine = read_machine(options.root_dir)
+        cgroups = PodCgroups(Naming.CGROUPFS, machine.memory_bytes)
+        parts = Parts(self.runtime, NoVolumes(), NoEnvironment(), prober, cgroups, PodFiles(options))
         informers = InformerFactory(client, clock)
-        kubelet = Kubelet(client, informers, parts, read_machine(options.root_dir), recorder, options, clock, rng)
+        kubelet = Kubelet(client, informers, parts, machine, recorder, options, clock, rng)
         self.task = asyncio.get_running_loop().create_task(kubelet.run())
 
     async def stop(self) -> None:
@@ -279,3 +282,26 @@ async def test_what_the_runtime_refuses(node: Node) -> None:
         await node.runtime.exec(container_id, ["/bin/sleep", "10"], 1)
     answer = await node.runtime.exec(container_id, ["/bin/sh", "-c", "echo out; echo err >&2; exit 7"], 5)
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 7)
+
+
+async def test_a_running_container_is_resized_in_place(node: Node) -> None:
+    path = node.put(pod(containers=[shell(SERVE, resources={"limits": {"memory": "64Mi"}})]))
+    await node.until(lambda: node.is_ready(path))
+    before = node.status(path)["containerStatuses"][0]["containerID"]
+    exec_in = node.runtime.exec
+
+    async def limit() -> str:
+        script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max"
+        return (await exec_in(before.rpartition("/")[2], ["/bin/sh", "-c", script], 5)).stdout.decode().strip()
+
+    assert await limit() == str(64 << 20)
+    obj = node.api.objects[path]
+    resized = [shell(SERVE, resources={"limits": {"memory": "128Mi"}})]
+    node.api.put(path, {**obj, "spec": {**obj["spec"], "containers": resized}})
+    for _ in range(200):
+        if await limit() == str(128 << 20):
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError(f"the limit is still {await limit()}")
+    assert node.status(path)["containerStatuses"][0]["containerID"] == before
