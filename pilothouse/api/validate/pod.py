@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api import names, quantity
@@ -13,7 +13,6 @@ from pilothouse.api.path import (
     field_forbidden,
     field_not_found,
     invalid,
-    not_supported,
     required,
     too_long,
 )
@@ -26,6 +25,13 @@ from pilothouse.api.validate.container import (
     check_init_containers,
 )
 from pilothouse.api.validate.metadata import check_annotations, check_labels
+from pilothouse.api.validate.operating_system import (
+    CONTAINER_FIELDS,
+    check_host_process,
+    check_os,
+    each_container,
+    uses_host_process,
+)
 from pilothouse.api.validate.resources import (
     HUGE_PAGES,
     check_amount,
@@ -33,7 +39,7 @@ from pilothouse.api.validate.resources import (
     check_pod_resource_name,
     check_requirements,
 )
-from pilothouse.api.validate.security import check_pod_security, check_windows_absent
+from pilothouse.api.validate.security import check_pod_security
 from pilothouse.api.validate.values import (
     Errors,
     Part,
@@ -49,19 +55,9 @@ _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP = ("seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-_CONTAINER_FIELDS = ("initContainers", "containers", "ephemeralContainers")
 _METADATA = Path("metadata")
 _SPEC = Path("spec")
 _NO_PART: Mapping[str, Any] = {}
-_NO_WINDOWS_POD = ("hostUsers", "hostPID", "hostIPC", "shareProcessNamespace")
-_NO_WINDOWS_CONTEXT = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup",
-    "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy",
-)  # fmt: skip
-_NO_WINDOWS_CONTAINER = (
-    "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
-    "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
-)  # fmt: skip
 
 
 def validate_pod(pod: Part) -> list[FieldError]:
@@ -129,13 +125,6 @@ def _is_deletion_cost(text: str) -> bool:
     return -(2**31) <= int(text) < 2**31
 
 
-def each_container(spec: Part, path: Path) -> Iterator[tuple[Path, Part]]:
-    """Every container of a pod, whatever its kind, with its path."""
-    for field in _CONTAINER_FIELDS:
-        for i, container in enumerate(spec.get(field) or ()):
-            yield path.child(field).index(i), container
-
-
 def check_pod_spec(spec: Part, metadata: Part, path: Path, errors: Errors, *, is_pod: bool) -> None:
     """`metadata` is the pod's own, empty for a template; `is_pod` tells a pod from a template."""
     get = spec.get
@@ -179,9 +168,9 @@ def check_pod_spec(spec: Part, metadata: Part, path: Path, errors: Errors, *, is
     if facts.host_users is False:
         _check_own_users(spec, path, errors)
     if (os := facts.os) is not None:
-        _check_os(os, spec, path, errors)
-    if _uses_windows_options(spec):
-        _check_host_process(spec, path, errors)
+        check_os(os, spec, path, errors)
+    if uses_host_process(spec):
+        check_host_process(spec, path, errors)
     _check_file_keys(spec, path, errors)
 
 
@@ -392,69 +381,9 @@ def _check_own_users(spec: Part, path: Path, errors: Errors) -> None:
             errors.append(field_forbidden(here.child("volumeDevices"), text))
 
 
-def _check_os(os: Part, spec: Part, path: Path, errors: Errors) -> None:
-    name = os.get("name", "")
-    if not name:
-        errors.append(required(path.child("os", "name")))
-    elif name not in ("linux", "windows"):
-        errors.append(not_supported(path.child("os"), name, ("linux", "windows")))
-    elif name == "linux":
-        check_windows_absent(spec, path, errors)
-        for here, container in each_container(spec, path):
-            check_windows_absent(container, here, errors)
-    else:
-        text = "cannot be set for a windows pod"
-        context = spec.get("securityContext") or _NO_PART
-        for field in _NO_WINDOWS_POD:
-            if spec.get(field) is not None:
-                errors.append(field_forbidden(path.child(field), text))
-        for field in _NO_WINDOWS_CONTEXT:
-            if field in context:
-                errors.append(field_forbidden(path.child("securityContext", field), text))
-        for here, container in each_container(spec, path):
-            for field in _NO_WINDOWS_CONTAINER:
-                if field in (container.get("securityContext") or ()):
-                    errors.append(field_forbidden(here.child("securityContext", field), text))
-
-
-def _host_process(part: Part) -> bool | None:
-    options = (part.get("securityContext") or _NO_PART).get("windowsOptions") or _NO_PART
-    found: bool | None = options.get("hostProcess")
-    return found
-
-
-def _uses_windows_options(spec: Part) -> bool:
-    if _host_process(spec) is not None:
-        return True
-    return any(
-        "securityContext" in container and _host_process(container) is not None
-        for field in _CONTAINER_FIELDS
-        for container in spec.get(field) or ()
-    )
-
-
-def _check_host_process(spec: Part, path: Path, errors: Errors) -> None:
-    of_pod, count, total = _host_process(spec), 0, 0
-    for here, container in each_container(spec, path):
-        own = _host_process(container)
-        total += 1
-        if of_pod is not None and own is not None and own != of_pod:
-            text = f"pod hostProcess value must be identical if both are specified, was {str(of_pod).lower()}"
-            errors.append(invalid(here.child("securityContext", "windowsOptions", "hostProcess"), own, text))
-        count += bool(of_pod if own is None else own)
-    if not count:
-        return
-    if count != total:
-        text = "If pod contains any hostProcess containers then all containers must be HostProcess containers"
-        errors.append(invalid(path, "", text))
-    if not spec.get("hostNetwork"):
-        text = "hostNetwork must be true if pod contains any hostProcess containers"
-        errors.append(invalid(path.child("hostNetwork"), False, text))
-
-
 def _check_file_keys(spec: Part, path: Path, errors: Errors) -> None:
     """Variables that come from files must name a volume of type emptyDir."""
-    for field in _CONTAINER_FIELDS:
+    for field in CONTAINER_FIELDS:
         for i, container in enumerate(spec.get(field) or ()):
             for j, variable in enumerate(container.get("env") or ()):
                 ref = (variable.get("valueFrom") or _NO_PART).get("fileKeyRef")

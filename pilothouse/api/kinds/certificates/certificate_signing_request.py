@@ -6,6 +6,7 @@ from pilothouse.api import duration, gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text, value_of
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.kit.deferred import Deferred
 
 _DECISIONS = ("Approved", "Denied")
 
@@ -66,4 +67,7 @@ CERTIFICATE_SIGNING_REQUEST = Resource(
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
     prepare_status_update=_prepare_status_update,
+    validate=Deferred("pilothouse.api.validate.certificate", "validate_signing_request"),
+    validate_update=Deferred("pilothouse.api.validate.certificate", "validate_signing_request_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.certificate", "validate_signing_request_status_update"),
 )
