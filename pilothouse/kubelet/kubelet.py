@@ -124,6 +124,11 @@ class Kubelet:
         worker = self._workers.get(uid)
         return worker.record if worker is not None else None
 
+    @property
+    def relisted_at(self) -> float | None:
+        """When the runtime has last told everything, by the clock's monotonic time: this is what keeps pods in step."""
+        return self._watch.relisted_at
+
     async def run(self) -> None:
         """Register the node and run its pods until cancelled. Containers keep running afterwards."""
         async with asyncio.TaskGroup() as group:

@@ -16,10 +16,13 @@ _ANY_CERTIFICATE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void
 """`SSL_CTX_set_cert_verify_callback`'s callback: 1 lets the handshake go on. Lives as long as contexts may call it."""
 
 
-def server_context(certificate: Path, key: Path, *, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(
+    certificate: Path, key: Path, *, client_ca: Path | None = None, verified: bool = False
+) -> ssl.SSLContext:
     """A context for a server that asks clients for certificates if `client_ca` is given (its names are what clients are offered).
 
-    `load_cert_chain` on the result exchanges the server's certificate for new connections. Raises OSError, ssl.SSLError.
+    With `verified` OpenSSL checks what they send, which spares the application a cryptographic library: a bad certificate ends the
+    handshake. `load_cert_chain` on the result exchanges the server's certificate for new connections. Raises OSError, ssl.SSLError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -28,7 +31,8 @@ def server_context(certificate: Path, key: Path, *, client_ca: Path | None = Non
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
-        leave_verification_to_application(context)
+        if not verified:
+            leave_verification_to_application(context)
     return context
 
 

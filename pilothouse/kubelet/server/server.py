@@ -1,0 +1,205 @@
+"""The kubelet's two servers: HTTPS for those who may, and plain HTTP on the loopback for looking only.
+
+Source: `pkg/kubelet/server/server.go`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from pilothouse.client.client import Client
+from pilothouse.kit.clock import Clock
+from pilothouse.kit.http import tls
+from pilothouse.kit.http.message import App, Request, Response
+from pilothouse.kit.http.server import Server
+from pilothouse.kit.log import get_logger
+from pilothouse.kubelet.kubelet import Kubelet
+from pilothouse.kubelet.server.access import Access
+from pilothouse.kubelet.server.health import Health
+from pilothouse.kubelet.server.logs import ContainerLogs
+from pilothouse.kubelet.server.refusal import Refused, plain
+from pilothouse.kubelet.server.streams import Streams
+
+log = get_logger("pilothouse.kubelet.server")
+
+_CERTIFICATE_PERIOD_S = 60.0
+
+Handler = Callable[[Request, list[str]], Awaitable[Response]]
+"""Answers a request; the second argument is the path's parts after the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Port 0 leaves a server out. Without a client CA nobody is known by a certificate."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    address: str = "0.0.0.0"
+    port: int = 10250
+    read_only_address: str = "127.0.0.1"
+    read_only_port: int = 0
+    healthz_address: str = "127.0.0.1"
+    healthz_port: int = 0
+    anonymous_auth: bool = False
+    always_allow: bool = False
+    """authorization mode AlwaysAllow rather than Webhook."""
+
+
+class PortTaken(Exception):
+    """A server cannot listen; the message says where and why."""
+
+
+class KubeletServer:
+    """Serves a kubelet. `client` is who reviews tokens and permissions."""
+
+    def __init__(self, kubelet: Kubelet, client: Client, options: ServerOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._kubelet = kubelet
+        self._access = Access(
+            client,
+            kubelet.options.node_name,
+            clock,
+            anonymous_auth=options.anonymous_auth,
+            always_allow=options.always_allow,
+        )
+        self._health = Health(kubelet, clock)
+        self._logs = ContainerLogs(kubelet, clock)
+        self._streams = Streams(kubelet)
+        self._open: Mapping[str, Handler] = {
+            "healthz": self._healthz,
+            "pods": self._pods,
+        }
+        self._guarded: Mapping[str, Handler] = {
+            **self._open,
+            "containerLogs": self._container_logs,
+            "exec": self._exec,
+            "attach": self._attach,
+            "portForward": self._port_forward,
+            "run": self._run,
+        }
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises PortTaken, OSError or ssl.SSLError for certificates that cannot be used."""
+        options = self._options
+        async with asyncio.TaskGroup() as group:
+            if options.port:
+                context = tls.server_context(
+                    options.certificate, options.key, client_ca=options.client_ca, verified=True
+                )
+                group.create_task(self._serve(self.guarded, options.address, options.port, context))
+                group.create_task(self._renew(context))
+            if options.read_only_port:
+                group.create_task(self._serve(self.read_only, options.read_only_address, options.read_only_port, None))
+            if options.healthz_port:
+                group.create_task(self._serve(self.health_only, options.healthz_address, options.healthz_port, None))
+
+    async def guarded(self, request: Request) -> Response:
+        """The application of the HTTPS port."""
+        try:
+            await self._access.check(request)
+            return await self._dispatch(self._guarded, request)
+        except Refused as refused:
+            return refused.response
+
+    async def read_only(self, request: Request) -> Response:
+        """The application of the read-only port."""
+        if request.method not in ("GET", "HEAD"):
+            return plain(405, "405: Method Not Allowed")
+        try:
+            return await self._dispatch(self._open, request)
+        except Refused as refused:
+            return refused.response
+
+    async def health_only(self, request: Request) -> Response:
+        """The application of the healthz port."""
+        if request.path != "/healthz" and not request.path.startswith("/healthz/"):
+            return plain(404, "404 page not found\n")
+        return self._health.get(request.path, request.query)
+
+    @staticmethod
+    async def _dispatch(handlers: Mapping[str, Handler], request: Request) -> Response:
+        first, *rest = request.path.strip("/").split("/")
+        handler = handlers.get(first)
+        if handler is None:
+            return plain(404, "404 page not found\n")
+        return await handler(request, rest)
+
+    async def _serve(self, app: App, address: str, port: int, context: ssl.SSLContext | None) -> None:
+        server = Server(app, host=address, port=port, ssl_context=context, clock=self._clock)
+        try:
+            await server.start()
+        except OSError as error:
+            raise PortTaken(f"port {port} on {address} cannot be opened: {error.strerror}") from error
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.shield(server.stop())
+
+    async def _renew(self, context: ssl.SSLContext) -> None:
+        """Take up a new certificate when its file changes."""
+        known = self._options.certificate.stat().st_mtime_ns
+        while True:
+            await self._clock.sleep(_CERTIFICATE_PERIOD_S)
+            try:
+                present = self._options.certificate.stat().st_mtime_ns
+                if present != known:
+                    context.load_cert_chain(self._options.certificate, self._options.key)
+                    known = present
+            except (OSError, ssl.SSLError) as error:
+                log.warning("certificate not taken up", file=str(self._options.certificate), error=str(error))
+
+    # Handlers
+
+    async def _healthz(self, request: Request, rest: list[str]) -> Response:
+        return self._health.get(request.path, request.query)
+
+    async def _pods(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD"), (0,))
+        return pod_list(self._kubelet.pods())
+
+    async def _container_logs(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD"), (3,))
+        namespace, name, container = rest
+        return await self._logs.get(namespace, name, container, request.query)
+
+    async def _exec(self, request: Request, rest: list[str]) -> Response:
+        return await self._streams.execute(request, *_container_path(request, rest))
+
+    async def _attach(self, request: Request, rest: list[str]) -> Response:
+        return await self._streams.attach(request, *_container_path(request, rest))
+
+    async def _run(self, request: Request, rest: list[str]) -> Response:
+        return await self._streams.run(request, *_container_path(request, rest, ("POST",)))
+
+    async def _port_forward(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "POST"), (2, 3))
+        return await self._streams.port_forward(request, rest[0], rest[1], rest[2] if len(rest) == 3 else "")
+
+
+def pod_list(pods: object) -> Response:
+    """The answer with a PodList."""
+    body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+    return Response(200, {"content-type": "application/json"}, body)
+
+
+def _container_path(
+    request: Request, rest: list[str], methods: tuple[str, ...] = ("GET", "POST")
+) -> tuple[str, str, str, str]:
+    """namespace, name, uid and container of `{namespace}/{pod}[/{uid}]/{container}`."""
+    _require(request, rest, methods, (3, 4))
+    return rest[0], rest[1], rest[2] if len(rest) == 4 else "", rest[-1]
+
+
+def _require(request: Request, rest: list[str], methods: tuple[str, ...], lengths: tuple[int, ...]) -> None:
+    if len(rest) not in lengths:
+        raise Refused(404, "404: Page Not Found")
+    if request.method not in methods:
+        raise Refused(405, "405: Method Not Allowed")
