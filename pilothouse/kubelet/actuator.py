@@ -15,7 +15,7 @@ from pilothouse.kubelet.container_status import Waiting
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.hooks import HookFailure
 from pilothouse.kubelet.images import ImageFailure, Tell
-from pilothouse.kubelet.plan import ContainerKind, KillReason, termination_order
+from pilothouse.kubelet.plan import ContainerKind, Kill, KillReason, termination_order
 from pilothouse.kubelet.runtime import (
     ContainerRecord,
     Image,
@@ -237,6 +237,15 @@ class PodActuator:
             own = (container.get(probe) or {}).get("terminationGracePeriodSeconds")
             grace_s = grace_s if own is None else int(own)
         await self._stop(pod, container, kind, record.id, message, grace_s, ips)
+
+    async def reset(self, pod: PodView, record: PodRecord, reset: Kill, ips: Sequence[str]) -> None:
+        """End one container at once and remove it; its logs stay. Raises RuntimeFailure."""
+        running = next((container for container in record.running if container.id == reset.container_id), None)
+        if running is not None:
+            container, kind = find_container(pod, reset.name)
+            await self._stop(pod, container, kind, running.id, reset.message, 0, ips)
+        await self._e.runtime.remove_container(reset.container_id)
+        self._e.owners.pop(reset.container_id, None)
 
     async def kill_all(
         self, pod: PodView, record: PodRecord, grace_s: int | None, ips: Sequence[str], *, quietly: bool = False

@@ -67,6 +67,8 @@ class Held:
 class Plan:
     stop_pod: bool = False
     """Kill all containers and stop the sandboxes: the pod has ended, or its sandbox must be made anew."""
+    resets: tuple[Kill, ...] = ()
+    """Containers to remove, and to kill first if they run, because the whole pod starts again in its place."""
     kills: tuple[Kill, ...] = ()
     create_sandbox: bool = False
     attempt: int = 0
@@ -80,7 +82,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.stop_pod or self.kills or self.create_sandbox or self.starts or self.removals)
+        return not (self.stop_pod or self.resets or self.kills or self.create_sandbox or self.starts or self.removals)
 
     @property
     def wake_at(self) -> float | None:
@@ -107,6 +109,8 @@ def compute(situation: Situation) -> Plan:
     changed, attempt, sandbox_id = sandbox_change(pod, record)
     if changed:
         return _new_sandbox(situation, attempt, sandbox_id)
+    if resets := _resets(pod, record):
+        return Plan(resets=resets, attempt=attempt, sandbox_id=sandbox_id)
     draft = _Draft()
     for container in pod.spec.get("ephemeralContainers") or ():
         if record.container(container["name"]) is None:
@@ -201,6 +205,34 @@ def _new_sandbox(situation: Situation, attempt: int, sandbox_id: str) -> Plan:
 def _succeeded(record: PodRecord, name: str) -> bool:
     current = record.container(name)
     return current is not None and current.state is ContainerState.EXITED and current.exit_code == 0
+
+
+# Restarting all containers in place
+
+
+def triggers_of_restart(pod: PodView, record: PodRecord) -> frozenset[str]:
+    """The names of the containers whose end restarts all containers of the pod (KEP-5532)."""
+    return frozenset(
+        container["name"]
+        for container in (*pod.containers, *pod.init_containers)
+        if (current := record.container(container["name"])) is not None
+        and current.state is ContainerState.EXITED
+        and restart.restarts_all(container, current.exit_code)
+    )
+
+
+def _resets(pod: PodView, record: PodRecord) -> tuple[Kill, ...]:
+    """All containers, those that triggered the restart last: a restart that is interrupted is found and finished."""
+    triggers = triggers_of_restart(pod, record)
+    if not triggers:
+        return ()
+    rank = {container["name"]: 0 for container in pod.containers}
+    rank.update({container["name"]: 1 for container in pod.init_containers})
+    ordered = sorted(
+        (container for container in record.containers if container.name in rank),
+        key=lambda container: (container.name in triggers, rank[container.name]),
+    )
+    return tuple(Kill(container.id, container.name, "killing") for container in ordered)
 
 
 # Init containers

@@ -15,11 +15,20 @@ from pilothouse.api.qos import qos_class
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import container_status, restart
 from pilothouse.kubelet.container_status import ContainerFacts, Waiting
-from pilothouse.kubelet.plan import sandbox_change
+from pilothouse.kubelet.plan import sandbox_change, triggers_of_restart
 from pilothouse.kubelet.runtime import PodRecord
 from pilothouse.kubelet.seams import ProbeResults
 
-OWN_CONDITIONS = frozenset({"PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled"})
+OWN_CONDITIONS = frozenset(
+    {
+        "PodReadyToStartContainers",
+        "Initialized",
+        "ContainersReady",
+        "Ready",
+        "PodScheduled",
+        "AllContainersRestarting",
+    }
+)
 _TERMINAL = ("Succeeded", "Failed")
 Status = Mapping[str, Any]
 
@@ -180,6 +189,8 @@ def _conditions(facts: Facts, main: Sequence[Status], init: Sequence[Status], ph
         _containers_ready(pod, main, init, phase),
         _condition("PodScheduled", True),
     ]
+    if _may_restart_all(pod):
+        own.append(_restarting_all(pod, facts.record, phase))
     previous = {condition["type"]: condition for condition in facts.previous.get("conditions") or ()}
     foreign = [dict(condition) for condition in pod.conditions if condition["type"] not in OWN_CONDITIONS]
     now = meta.format_time(facts.now)
@@ -191,6 +202,23 @@ def _conditions(facts: Facts, main: Sequence[Status], init: Sequence[Status], ph
         if pod.generation:
             condition["observedGeneration"] = pod.generation
     return [*foreign, *own]
+
+
+def _may_restart_all(pod: PodView) -> bool:
+    return any(
+        rule.get("action") == "RestartAllContainers"
+        for container in (*pod.containers, *pod.init_containers)
+        for rule in container.get("restartPolicyRules") or ()
+    )
+
+
+def _restarting_all(pod: PodView, record: PodRecord, phase: str) -> Object:
+    type_ = "AllContainersRestarting"
+    if phase in _TERMINAL:
+        return _condition(type_, False, "PodCompleted" if phase == "Succeeded" else "PodFailed")
+    if triggers_of_restart(pod, record):
+        return _condition(type_, True, "RestartAllContainersStarted", "container exited with restart policy rule")
+    return _condition(type_, False)
 
 
 def _condition(type_: str, is_true: bool, reason: str = "", message: str = "") -> Object:

@@ -366,6 +366,11 @@ class PodWorker:
 
     async def _carry_out(self, computed: Plan) -> bool:
         """Whether to look at once for what comes next."""
+        for reset in computed.resets:
+            self._dirty = True
+            await self._actuator.reset(self.pod, self.record, reset, self._ips)
+        if computed.resets:
+            return True
         if computed.stop_pod:
             await self._actuator.kill_all(self.pod, self.record, None, self._ips)
             self._dirty = True

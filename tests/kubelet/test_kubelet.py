@@ -416,3 +416,19 @@ async def test_a_pod_that_does_not_fit_is_rejected_and_never_runs(bench: Bench) 
     assert (shown["reason"], shown["message"]) == ("OutOfcpu", f"Pod was rejected: {message}")
     assert ("OutOfcpu", message) in bench.api.events()
     assert not await bench.runtime.pods()
+
+
+async def test_an_exit_may_restart_the_whole_pod(bench: Bench) -> None:
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]
+    trigger = {"name": "main", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules}
+    path = await bench.ready_pod(restartPolicy="Never", containers=[trigger, {"name": "two", "image": "i"}])
+    before = {s["name"]: s["containerID"] for s in bench.status(path)["containerStatuses"]}
+    sandbox = (await bench.runtime.pod(UID("uid-web"))).sandboxes[0].id
+    bench.runtime.crash(bench.container_id(path), 88)
+    await bench.until(lambda: bench.is_ready(path) and not bench.waits(path, ""))
+    await bench.advance(1)
+    after = {s["name"]: s["containerID"] for s in bench.status(path)["containerStatuses"]}
+    assert before["main"] != after["main"]
+    assert before["two"] != after["two"]
+    assert (await bench.runtime.pod(UID("uid-web"))).sandboxes[0].id == sandbox
+    assert bench.status(path)["phase"] == "Running"

@@ -240,6 +240,17 @@ def test_sidecars_end_after_main_containers_in_reverse_order() -> None:
     assert order["a"] == {"main", "b"}
 
 
+def test_an_exit_may_restart_the_whole_pod() -> None:
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]
+    trigger = {**MAIN, "restartPolicy": "Never", "restartPolicyRules": rules}
+    pod = view(restartPolicy="Never", initContainers=[INIT], containers=[trigger, {"name": "two", "image": "i"}])
+    plan = planned(pod, ran("two"), ran("main", EXITED, 88), ran("init", EXITED))
+    assert [reset.name for reset in plan.resets] == ["two", "init", "main"]
+    assert not plan.starts
+    assert names(planned(pod)) == ["init"]
+    assert not planned(pod, ran("two"), ran("main", EXITED, 1), ran("init", EXITED)).resets
+
+
 STATES = st.sampled_from([None, *ContainerState])
 
 
