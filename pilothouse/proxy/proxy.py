@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pilothouse.api.gvr import ENDPOINT_SLICES, NODES, SERVICES
 from pilothouse.api.meta import Object
@@ -153,6 +154,7 @@ class Proxy:
                 tuple(filter(family.holds, options.node_port_addresses)),
                 options.masquerade_all,
                 options.localhost_node_ports,
+                masquerade_pods=not _bridges_ask_netfilter(family),
             )
             self._tables[family] = NftTable(nft, family, self._node(family), table)
 
@@ -307,3 +309,11 @@ def _allow_localhost(families: tuple[Family, ...], options: ProxyOptions) -> Non
         ROUTE_LOCALNET.write_text("1")
     except OSError as error:
         log.warning("node ports do not answer on 127.0.0.1", reason=error)
+
+
+def _bridges_ask_netfilter(family: Family) -> bool:
+    setting = "bridge-nf-call-iptables" if family is Family.V4 else "bridge-nf-call-ip6tables"
+    try:
+        return Path("/proc/sys/net/bridge", setting).read_text().strip() == "1"
+    except OSError:
+        return False

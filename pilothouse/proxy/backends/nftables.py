@@ -55,13 +55,18 @@ class Nft(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """`service_cidrs` and `node_port_cidrs` are of one family. Without `node_port_cidrs` node ports answer on all local addresses."""
+    """`service_cidrs` and `node_port_addresses` are of one family. Without `node_port_addresses` node ports answer on all local ones.
+
+    `masquerade_pods` is for a kernel whose bridges do not ask netfilter: a pod's answer to a neighbour would not be translated back, unless
+    the neighbour's question seems to come from the node.
+    """
 
     name: str = DEFAULT_TABLE
     service_cidrs: tuple[str, ...] = ()
     node_port_addresses: tuple[str, ...] = ()
     masquerade_all: bool = False
     localhost_node_ports: bool = True
+    masquerade_pods: bool = False
 
 
 class NftTable:
@@ -345,6 +350,9 @@ class NftTable:
             ),
             ("masquerading", f"ct status dnat {flow} @hairpin-connections masquerade fully-random"),
         ]
+        if self._options.masquerade_pods and pods:
+            neighbours = f"{ip} saddr {{ {pods} }} {ip} daddr {{ {pods} }}"
+            rules.append(("masquerading", f"ct status dnat {neighbours} masquerade fully-random"))
         if self._options.masquerade_all:
             rules.append(("services", f"{ip} daddr @cluster-ips {MASQUERADE}"))
         elif pods:

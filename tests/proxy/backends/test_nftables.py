@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,22 @@ def test_a_pod_is_seen_with_its_own_address_and_others_with_the_nodes(network: N
 def test_a_pod_reaches_itself_through_its_service(network: Network, proxied: Proxied) -> None:
     proxied.put(WEB, BOTH[:1])
     assert ask(network.pods[0], "10.96.0.20", 80) == ("pod0", "10.244.0.1")
+
+
+def test_neighbours_reach_each_other_though_the_bridge_does_not_ask_netfilter(
+    network: Network, proxied: Proxied
+) -> None:
+    setting = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+    within(network.node, lambda: setting.write_text("0"))
+    try:
+        proxied.put(WEB, BOTH[1:])
+        with pytest.raises(TimeoutError):
+            ask(network.pods[0], "10.96.0.20", 80, timeout_s=0.3)
+        table = NftTable(proxied.nft, Family.V4, NODE, TableOptions(masquerade_pods=True))
+        table.replace({"default/web": rules_of(WEB, BOTH[1:], NODE, Family.V4)})
+        assert ask(network.pods[0], "10.96.0.20", 80) == ("pod1", "10.244.0.1")
+    finally:
+        within(network.node, lambda: setting.write_text("1"))
 
 
 def test_udp(network: Network, proxied: Proxied) -> None:
