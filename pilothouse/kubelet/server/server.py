@@ -103,6 +103,8 @@ class KubeletServer:
 
     async def guarded(self, request: Request) -> Response:
         """The application of the HTTPS port."""
+        # The server steps into its application outside any task, where a timeout cannot be used.
+        await asyncio.sleep(0)
         try:
             await self._access.check(request)
             return await self._dispatch(self._guarded, request)
