@@ -56,3 +56,10 @@ async def every(
         await action()
         spread = jitter * rng.random() if rng is not None else 0.0
         await clock.sleep(period_s * (1 + spread))
+
+
+def leaf(failure: BaseException) -> BaseException:
+    """The first exception that is no group within a group of them."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
