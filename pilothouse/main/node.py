@@ -57,6 +57,7 @@ async def _run_real(paths: Paths, settings: Settings, clock: Clock) -> None:
     from pilothouse.main.runtime.containerd import ContainerdError
     from pilothouse.main.runtime.host import CgroupDriver, HostError, cgroup_driver
     from pilothouse.main.runtime.images import ImageError
+    from pilothouse.proxy.backends.libnftables import NftError
     from pilothouse.proxy.proxy import Proxy, ProxyOptions
 
     host = NodeHost(paths, settings, clock)
