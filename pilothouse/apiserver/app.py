@@ -125,6 +125,16 @@ class ApiServer:
                     lambda resource=resource: self.registry(resource),  # type: ignore[misc]
                 )
 
+    async def start(self) -> None:
+        """Read the objects of every kind that is stored, so that the first requests need not wait. Raises StoreUnavailable."""
+        for resource in self.resources:
+            if resource.is_stored:
+                await self.registry(resource)
+
+    async def stop(self) -> None:
+        """End all watches. Idempotent."""
+        self.cachers.close()
+
     async def registry(self, resource: Resource) -> Registry:
         """The registry of a kind. Raises StoreUnavailable."""
         registry = self._registries.get(resource.gvr)

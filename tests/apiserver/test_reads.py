@@ -220,6 +220,14 @@ async def test_a_watch_ends_at_its_time(server: Harness) -> None:
     assert b"".join(chunks).count(b'"ADDED"') == 4
 
 
+async def test_stopping_ends_watches(server: Harness) -> None:
+    await server.app.start()
+    response = await server.request("GET", CONFIG_MAPS, query="watch=1")
+    assert not isinstance(response.body, bytes)
+    await server.app.stop()
+    assert len([chunk async for chunk in response.body]) == 1
+
+
 async def test_a_watch_from_a_forgotten_revision_says_so(server: Harness) -> None:
     await server.store.compact(await server.store.revision())
     await server.client.create(gvr.PODS, pod())
