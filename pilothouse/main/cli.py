@@ -23,6 +23,8 @@ COMPONENTS = {
 }
 SUPERVISED = ("control", "node")
 """Processes that combine components; `pilothouse up` starts them."""
+GIVEN = ("simulated", "node_name", "node_ip", "secure_port", "kubelet_port", "read_only_port")
+"""The settings of a cluster that `pilothouse up` takes as flags."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +64,7 @@ def _run(parsed: argparse.Namespace) -> int:
         from pilothouse.cli.progress import Progress
         from pilothouse.main.up import up
 
-        given = {name: getattr(parsed, name) for name in ("simulated", "node_name", "node_ip", "secure_port")}
+        given = {name: getattr(parsed, name) for name in GIVEN}
         up(
             paths,
             parsed.directory,
@@ -132,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--node-name", help="name of this machine's node (default: its host name)")
     up.add_argument("--node-ip", help="address of this machine's node (default: that of its default route)")
     up.add_argument("--secure-port", type=int, help="port of the API server (default: 6443)")
+    up.add_argument("--kubelet-port", type=int, help="port of the node's kubelet (default: 10250)")
+    up.add_argument("--read-only-port", type=int, help="port of its server without authentication (default: 10255)")
     up.add_argument(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="how long to wait until nodes are ready"
     )
