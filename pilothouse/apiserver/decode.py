@@ -54,7 +54,7 @@ def check_identity(obj: Object, expected: GVR, *, strict_version: bool = True) -
     """Check `apiVersion` and `kind` against what the path names; fill them in where they are missing. Raises BadRequest."""
     kind = obj.get("kind") or expected.kind
     api_version = obj.get("apiVersion") or expected.api_version
-    if kind != expected.kind and isinstance(kind, str):
+    if kind != expected.kind:
         version = str(api_version).rpartition("/")[2]
         raise BadRequest(
             f'{kind} in version "{version}" cannot be handled as a {expected.kind}: '

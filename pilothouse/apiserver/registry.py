@@ -171,6 +171,8 @@ class Registry:
             metadata["generation"] = 1
         else:
             metadata.pop("generation", None)
+        if not metadata.get("name"):
+            self._refuse_faults(obj, self._metadata_faults(obj))
         undo = await self.lifecycle.creating(obj, dry_run=write.dry_run)
         written = False
         try:

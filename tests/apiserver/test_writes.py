@@ -32,6 +32,7 @@ def server() -> Harness:
         ),
         (b'{"metadata":{"name":"a","namespace":"other"}}', "the namespace of the provided object does not match"),
         (b'{"metadata":[]}', "metadata"),
+        (b'{"kind":[1],"metadata":{"name":"a"}}', "cannot be handled as a ConfigMap"),
     ],
 )
 async def test_a_bad_body_is_a_bad_request(server: Harness, body: bytes, message: str) -> None:
@@ -213,6 +214,22 @@ async def test_a_patch_that_is_none_is_refused(server: Harness) -> None:
     )
     assert apply["code"] == 415
     assert "server-side apply" in apply["message"]
+
+
+@pytest.mark.parametrize("port", [[], {}, [{}]])
+async def test_a_merge_key_that_is_no_scalar_is_refused(server: Harness, port: object) -> None:
+    await server.client.create(gvr.SERVICES, service())
+    patch = {"spec": {"ports": [{"port": port}]}}
+    with pytest.raises(status.BadRequest):
+        await server.client.patch(gvr.SERVICES, "default", "s", patch, type=PatchType.STRATEGIC)
+
+
+async def test_a_service_needs_a_name_before_an_address(server: Harness) -> None:
+    with pytest.raises(status.Invalid, match=r"metadata.name: Required value: name or generateName is required"):
+        await server.client.create(
+            gvr.SERVICES, {"metadata": {}, "spec": {"ports": [{"port": 80}]}}, namespace="default"
+        )
+    assert not (await server.client.list(gvr.IP_ADDRESSES)).items
 
 
 async def test_a_patch_with_an_old_version_conflicts(server: Harness) -> None:

@@ -83,7 +83,11 @@ def patch_document(call: Call) -> Any:
 
 def apply_patch(type_: str, obj: Object, document: Any, endpoint: Endpoint) -> Object:
     if type_ == STRATEGIC_PATCH:
-        return strategic_patch.apply(obj, document, strategic_patch.schema_of_struct(endpoint.schema.struct))
+        try:
+            return strategic_patch.apply(obj, document, strategic_patch.schema_of_struct(endpoint.schema.struct))
+        except TypeError as error:
+            # A list or a map where a scalar tells the elements of a list apart.
+            raise BadRequest(f"error decoding patch: {error}") from None
     if type_ == JSON_PATCH:
         return json_patch.apply(obj, document)
     return merge_patch.apply(obj, document)
