@@ -13,9 +13,19 @@ from tests.apiserver.harness import Harness, config_map, pod, service
 
 BASES = (("configmaps", config_map()), ("pods", pod()), ("services", service()))
 VALUES = (None, 1, -1, "x", "", [], {}, [None], [1], {"a": 1}, True, 1.5, "a" * 300, [{}], {"name": 5}, 2**63)
-METADATA = (
-    "labels annotations ownerReferences finalizers resourceVersion uid name namespace generateName deletionTimestamp managedFields"
-).split()
+METADATA = [
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "resourceVersion",
+    "uid",
+    "name",
+    "namespace",
+    "generateName",
+    "deletionTimestamp",
+    "managedFields",
+]
 SUBRESOURCES = ("", "", "", "/status", "/binding", "/eviction", "/resize", "/ephemeralcontainers")
 PATCHES = ("json-patch", "merge-patch", "strategic-merge-patch")
 OPTIONS = ("gracePeriodSeconds", "preconditions", "propagationPolicy", "dryRun")
