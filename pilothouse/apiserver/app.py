@@ -43,6 +43,7 @@ from pilothouse.store.base import StoreUnavailable
 from pilothouse.store.cacher import Cachers
 
 _WARNINGS_LIMIT = 4096
+_EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
 
 Connector = Callable[[Call], Awaitable[Response]]
@@ -207,9 +208,13 @@ class ApiServer:
         endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
         if endpoint is None or not is_addressed(endpoint, info):
             return page_not_found()
+        if endpoint.resource.deprecation:
+            call.warnings.append(endpoint.resource.deprecation)
         if info.subresource:
             return await self._serve_subresource(call, endpoint)
-        if info.verb not in endpoint.verbs:
+        if info.verb in _EFFECTIVE_VERBS and (warning := warning_of(endpoint.resource.gvr)):
+            call.warnings.append(warning)
+        if info.verb not in endpoint.verbs or not is_routed(info):
             raise method_not_allowed()
         accept = call.request.headers.get("accept", "")
         call.output = negotiate(accept)
@@ -274,6 +279,8 @@ class ApiServer:
                     break
         if handler is None:
             return page_not_found()
+        if call.request.method not in ("GET", "HEAD"):
+            raise method_not_allowed()
         await asyncio.sleep(0)
         return await handler(call)
 
@@ -291,6 +298,16 @@ def is_addressed(endpoint: Endpoint, info: RequestInfo) -> bool:
     if endpoint.gvr.namespaced:
         return bool(info.namespace) or info.verb in ("list", "watch")
     return not info.namespace or endpoint.gvr.plural == "namespaces"
+
+
+def is_routed(info: RequestInfo) -> bool:
+    """Whether the verb goes with an object's path or with its collection's, as the path is."""
+    match info.verb:
+        case "create":
+            return not info.name
+        case "update" | "patch":
+            return bool(info.name)
+    return True
 
 
 def page_not_found() -> Response:

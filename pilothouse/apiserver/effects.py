@@ -1,0 +1,50 @@
+"""Kinds whose objects are kept while nothing in this version acts on them.
+
+Who writes one is told so by a warning, which kubectl shows: a client must not believe that something happens which does not. A kind leaves
+this table when what acts on it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pilothouse.api import gvr
+from pilothouse.api.gvr import GVR
+
+WITHOUT_EFFECT: Mapping[GVR, str] = {
+    gvr.STATEFUL_SETS: "no controller runs its pods",
+    gvr.DAEMON_SETS: "no controller runs its pods",
+    gvr.JOBS: "no controller runs its pods",
+    gvr.CRON_JOBS: "no controller starts its jobs",
+    gvr.HORIZONTAL_POD_AUTOSCALERS: "no controller scales its target",
+    gvr.POD_DISRUPTION_BUDGETS: "no controller counts its pods",
+    gvr.PERSISTENT_VOLUMES: "no controller binds it to a claim",
+    gvr.PERSISTENT_VOLUME_CLAIMS: "no controller binds it to a volume",
+    gvr.STORAGE_CLASSES: "nothing provisions volumes",
+    gvr.CSI_DRIVERS: "no CSI volumes are mounted",
+    gvr.VOLUME_ATTACHMENTS: "nothing attaches volumes",
+    gvr.VOLUME_ATTRIBUTES_CLASSES: "nothing modifies volumes",
+    gvr.RESOURCE_QUOTAS: "it is not enforced",
+    gvr.INGRESSES: "no controller routes its traffic",
+    gvr.NETWORK_POLICIES: "it is not enforced",
+    gvr.CERTIFICATE_SIGNING_REQUESTS: "nothing signs it",
+    gvr.VALIDATING_WEBHOOK_CONFIGURATIONS: "its webhooks are not called",
+    gvr.MUTATING_WEBHOOK_CONFIGURATIONS: "its webhooks are not called",
+    gvr.VALIDATING_ADMISSION_POLICIES: "it is not enforced",
+    gvr.VALIDATING_ADMISSION_POLICY_BINDINGS: "it is not enforced",
+    gvr.MUTATING_ADMISSION_POLICIES: "it is not applied",
+    gvr.MUTATING_ADMISSION_POLICY_BINDINGS: "it is not applied",
+    gvr.API_SERVICES: "requests are not passed on to its server",
+    gvr.CUSTOM_RESOURCE_DEFINITIONS: "its resources are not served",
+    gvr.RESOURCE_CLAIMS: "nothing allocates devices",
+    gvr.RESOURCE_CLAIM_TEMPLATES: "nothing allocates devices",
+    gvr.FLOW_SCHEMAS: "requests are not queued by it",
+    gvr.PRIORITY_LEVEL_CONFIGURATIONS: "requests are not queued by it",
+}
+"""By kind at its stored version: what does not happen."""
+
+
+def warning_of(kind: GVR) -> str:
+    """The warning for who writes an object of `kind`; empty for a kind that has its effect."""
+    missing = WITHOUT_EFFECT.get(kind)
+    return f"{kind.kind}.{kind.api_version} is stored, but in this version {missing}" if missing else ""

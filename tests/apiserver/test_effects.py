@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from pilothouse.api import gvr
+from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.apiserver.effects import WITHOUT_EFFECT, warning_of
+
+
+def test_every_kind_of_the_table_is_served_and_stored() -> None:
+    stored = {resource.gvr for resource in RESOURCES if resource.is_stored}
+    assert set(WITHOUT_EFFECT) <= stored
+
+
+def test_the_warning_says_what_does_not_happen() -> None:
+    assert warning_of(gvr.PODS) == ""
+    for kind, missing in WITHOUT_EFFECT.items():
+        assert warning_of(kind).endswith(missing)
