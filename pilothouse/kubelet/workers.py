@@ -61,6 +61,9 @@ class Workers:
 
     def on_event(self, event: RuntimeEvent) -> None:
         """Handles an event of the runtime."""
+        if event.kind in ("create", "start"):
+            # Only this kubelet makes and starts what runs for pods, and looks when it has.
+            return
         uid = event.pod_uid or self._equipment.owners.get(event.container_id)
         worker = self._workers.get(uid) if uid else None
         if worker is not None:
