@@ -19,6 +19,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
+from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import error_response, internal
 from pilothouse.apiserver.metrics import RequestMetrics
