@@ -59,6 +59,7 @@ class Client:
 
     def __init__(self, transport: Transport, *, user_agent: str = "pilothouse") -> None:
         self.transport = transport
+        self.user_agent = user_agent
         self._headers = {"user-agent": user_agent, "accept": "application/json"}
 
     async def get(

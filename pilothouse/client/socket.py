@@ -9,7 +9,7 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -103,6 +103,11 @@ class SocketTransport:
             except ConnectionFailed as error:
                 raise self._unavailable(error) from error
             yield StreamReply(answer.status, answer.headers, self._chunks(answer.chunks))
+
+    def without_credentials(self) -> SocketTransport:
+        """A transport to the same server, with connections of its own, on which one is nobody."""
+        bare = replace(self.endpoint, certificate=None, key=None, token="", token_file=None, headers={})
+        return SocketTransport(bare, timeout_s=self._timeout_s, connect_timeout_s=self._connect_timeout_s)
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -21,6 +21,7 @@ class ClusterRoleAggregationController(Controller):
     """The control loop."""
 
     name = "clusterrole-aggregation-controller"
+    account = "clusterrole-aggregation-controller"
     workers = 1
 
     def __init__(self, context: Context) -> None:

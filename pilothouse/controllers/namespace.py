@@ -90,6 +90,7 @@ class NamespaceController(Controller):
     """The control loop of Namespaces."""
 
     name = "namespace-controller"
+    account = "namespace-controller"
     workers = 10
 
     def __init__(self, context: Context) -> None:

@@ -67,6 +67,7 @@ class NodeIPAMController(Controller):
     """The control loop."""
 
     name = "node-ipam-controller"
+    account = "node-controller"
     workers = 1
 
     def __init__(self, context: Context) -> None:

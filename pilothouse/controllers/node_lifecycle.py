@@ -140,6 +140,7 @@ class NodeLifecycleController(Controller):
     """The control loop."""
 
     name = "node-lifecycle-controller"
+    account = "node-controller"
     workers = 8
 
     def __init__(self, context: Context) -> None:

@@ -56,6 +56,7 @@ class PodGarbageCollector(Controller):
     """The control loop; its one key stands for everything."""
 
     name = "pod-garbage-collector-controller"
+    account = "pod-garbage-collector"
     workers = 1
 
     def __init__(self, context: Context) -> None:

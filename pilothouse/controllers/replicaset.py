@@ -122,13 +122,14 @@ class ReplicaSetController(Controller):
     """The control loop of one of the kinds."""
 
     name = "replicaset-controller"
+    account = "replicaset-controller"
     kind = REPLICA_SET
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._gvr = self.kind.gvr
         self._expectations = Expectations(context.clock)
-        self._control = pods.PodControl(context.client, context.recorder(self.kind.component), self._gvr)
+        self._control = pods.PodControl(self.client, context.recorder(self.kind.component), self._gvr)
         self._sizes: dict[str, int] = {}
         self._owners = pods.index_by_controller(context.informers.of(self._gvr))
         self._pods = pods.index_by_controller(context.informers.of(PODS))
@@ -264,6 +265,7 @@ class ReplicationControllerController(ReplicaSetController):
     """The control loop of ReplicationControllers."""
 
     name = "replicationcontroller-controller"
+    account = "replication-controller"
     kind = REPLICATION_CONTROLLER
 
 

@@ -24,6 +24,7 @@ class RootCAPublisher(Controller):
     """A key is a Namespace's name."""
 
     name = "root-ca-certificate-publisher-controller"
+    account = "root-ca-cert-publisher"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

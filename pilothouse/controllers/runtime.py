@@ -55,8 +55,15 @@ class Options:
     max_endpoints_per_slice: int = 100
 
 
+Accounts = Callable[[str], Client]
+"""The client of a ServiceAccount in kube-system."""
+
+
 class Context:
-    """What controllers are built from; shared by all of a process."""
+    """What controllers are built from; shared by all of a process.
+
+    With `accounts` every controller writes as a ServiceAccount of its own; informers read as `client` all the same.
+    """
 
     def __init__(
         self,
@@ -67,6 +74,7 @@ class Context:
         options: Options | None = None,
         *,
         observe: Observe = _unobserved,
+        accounts: Accounts | None = None,
     ) -> None:
         self.client = client
         self.informers = informers
@@ -74,7 +82,12 @@ class Context:
         self.rng = rng
         self.options = options or Options()
         self.observe = observe
+        self._accounts = accounts
         self.recorders: dict[str, EventRecorder] = {}
+
+    def client_of(self, account: str) -> Client:
+        """The client of a controller whose ServiceAccount is `account`."""
+        return self.client if self._accounts is None else self._accounts(account)
 
     def recorder(self, component: str) -> EventRecorder:
         """The recorder of events from `component`; one for each name."""
@@ -87,11 +100,13 @@ class Controller(ABC):
     """One control loop. Subclasses subscribe to informers in their constructor and turn what they hear into keys."""
 
     name: ClassVar[str]
+    account: ClassVar[str]
+    """Its ServiceAccount in kube-system; upstream's name, which roles are bound to."""
     workers: ClassVar[int] = 5
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.client = context.client
+        self.client = context.client_of(self.account)
         self.clock = context.clock
         self.queue: WorkQueue[str] = WorkQueue(context.clock)
         self.sources: list[Informer] = []

@@ -16,6 +16,7 @@ class ServiceAccountController(Controller):
     """A key is a Namespace's name."""
 
     name = "serviceaccount-controller"
+    account = "service-account-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

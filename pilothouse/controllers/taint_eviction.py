@@ -44,6 +44,7 @@ class TaintEvictionController(Controller):
     """The control loop."""
 
     name = "taint-eviction-controller"
+    account = "node-controller"
     workers = 8
 
     def __init__(self, context: Context) -> None:

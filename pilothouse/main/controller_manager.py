@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from pilothouse.client.account import Accounts
 from pilothouse.client.client import Client
 from pilothouse.client.informer import InformerFactory
+from pilothouse.client.socket import SocketTransport
 from pilothouse.controllers.runtime import Context, ControllerRuntime, Options, select
 from pilothouse.controllers.table import CONTROLLERS
 from pilothouse.kit.clock import Clock, SystemClock
@@ -33,6 +35,7 @@ FLAGS = (
     Flag("terminated-pod-gc-threshold", _DEFAULTS.terminated_pod_threshold, "how many ended pods are kept", integer),
     Flag("max-endpoints-per-slice", _DEFAULTS.max_endpoints_per_slice, "size of an EndpointSlice", integer),
     Flag("root-ca-file", "", "authority to publish in every namespace as kube-root-ca.crt"),
+    Flag("use-service-account-credentials", False, "write as a service account for each controller", boolean),
     *election.FLAGS,
 )
 
@@ -65,7 +68,11 @@ def controllers(client: Client, informers: InformerFactory, clock: Clock, values
         chosen = select(CONTROLLERS, values.controllers)
     except ValueError as error:
         raise Fatal(f"--controllers: {error}") from error
-    return ControllerRuntime(Context(client, informers, clock, random.Random(), options_of(values)), chosen)
+    accounts = None
+    if values.use_service_account_credentials and isinstance(client.transport, SocketTransport):
+        accounts = Accounts(client, client.transport.without_credentials(), clock)
+    context = Context(client, informers, clock, random.Random(), options_of(values), accounts=accounts)
+    return ControllerRuntime(context, chosen)
 
 
 async def run(values: Values) -> None:

@@ -23,6 +23,7 @@ class DeploymentController(Controller):
     """The control loop of Deployments."""
 
     name = "deployment-controller"
+    account = "deployment-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -91,6 +91,7 @@ class EndpointSliceController(SelectingController):
     """The control loop of EndpointSlices."""
 
     name = "endpointslice-controller"
+    account = "endpointslice-controller"
     component = "endpoint-slice-controller"
 
     def __init__(self, context: Context) -> None:
@@ -149,6 +150,7 @@ class EndpointsController(SelectingController):
     """The control loop of Endpoints."""
 
     name = "endpoints-controller"
+    account = "endpoint-controller"
     component = "endpoint-controller"
 
     def __init__(self, context: Context) -> None:
@@ -201,6 +203,7 @@ class EndpointSliceMirroringController(ServiceController):
     """The control loop of EndpointSlices that mirror Endpoints which users wrote."""
 
     name = "endpointslice-mirroring-controller"
+    account = "endpointslicemirroring-controller"
     component = "endpoint-slice-mirroring-controller"
 
     def __init__(self, context: Context) -> None:

@@ -44,6 +44,7 @@ class GarbageCollector(Controller):
     """The control loop."""
 
     name = "garbage-collector-controller"
+    account = "generic-garbage-collector"
     workers = 20
 
     def __init__(self, context: Context) -> None:
