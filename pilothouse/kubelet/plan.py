@@ -79,10 +79,13 @@ class Plan:
     held: tuple[Held, ...] = ()
     removals: tuple[str, ...] = ()
     """IDs of containers that nobody asks about any more."""
+    sandbox_removals: tuple[str, ...] = ()
+    """IDs of sandboxes that were replaced and hold no containers."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.stop_pod or self.resets or self.kills or self.create_sandbox or self.starts or self.removals)
+        acts = (self.resets, self.kills, self.starts, self.removals, self.sandbox_removals)
+        return not (self.stop_pod or self.create_sandbox or any(acts))
 
     @property
     def wake_at(self) -> float | None:
@@ -128,6 +131,7 @@ def compute(situation: Situation) -> Plan:
         starts=starts,
         held=held,
         removals=_outdated(record),
+        sandbox_removals=_replaced(record),
     )
 
 
@@ -418,6 +422,11 @@ def _outdated(record: PodRecord) -> tuple[str, ...]:
         if seen[container.name] > 2 and container.state is ContainerState.EXITED:
             outdated.append(container.id)
     return tuple(outdated)
+
+
+def _replaced(record: PodRecord) -> tuple[str, ...]:
+    in_use = {container.sandbox_id for container in record.containers}
+    return tuple(s.id for s in record.sandboxes[1:] if not s.is_ready and s.id not in in_use)
 
 
 # Termination

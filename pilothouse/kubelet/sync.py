@@ -147,6 +147,10 @@ class PodSync:
                 self._state.dirty = True
                 await self._actuator.kill(self._state.pod, killed, kill.message, kill.reason, self._state.ips)
         await self._remove(computed.removals)
+        for sandbox_id in computed.sandbox_removals:
+            self._state.dirty = True
+            await self._e.runtime.remove_sandbox(sandbox_id)
+            self._e.owners.pop(sandbox_id, None)
         if computed.kills:
             await self._state.refresh()
         if not computed.starts and not computed.create_sandbox:

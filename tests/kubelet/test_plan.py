@@ -226,6 +226,15 @@ def test_old_containers_are_removed_but_for_the_last_two() -> None:
     assert plan.removals == ("old1", "old2")
 
 
+def test_replaced_sandboxes_are_removed_once_they_are_empty() -> None:
+    old = replace(SANDBOX, id="old", is_ready=False)
+    kept = replace(SANDBOX, id="kept", is_ready=False)
+    last = replace(ran("main", EXITED, 1), id="last", sandbox_id="kept")
+    plan = planned(view(), ran("main"), last, sandboxes=(SANDBOX, old, kept))
+    assert plan.sandbox_removals == ("old",)
+    assert not plan.removals
+
+
 def test_ephemeral_containers_start_once() -> None:
     pod = view(ephemeralContainers=[{"name": "debug", "image": "i"}])
     assert names(planned(pod, ran("main"))) == ["debug"]
