@@ -170,26 +170,32 @@ class PodWorker:
     async def _guarded(self, step: Callable[[], Any]) -> bool:
         """Take a step that `_interrupt` can cut short; whether it came to its end without an error."""
         self._was_interrupted = False
+        scope = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as scope:
+            async with scope:
                 self._scope = scope
                 await step()
             return True
-        except TimeoutError:
-            self._was_interrupted = True
         except Exception as error:
-            failure = leaf(error)
-            if isinstance(failure, RuntimeUnavailable):
-                # Who watches the runtime says so once for all pods.
-                log.debug("the runtime does not answer", pod=self.pod.key, stage=self.stage.value)
-            elif isinstance(failure, RuntimeFailure):
-                log.warning("the runtime failed", pod=self.pod.key, stage=self.stage.value, error=str(failure))
-            else:
-                log.exception("pod worker failed", pod=self.pod.key, stage=self.stage.value)
-            self._state.retry_later()
+            self._was_interrupted = scope.expired()
+            if not self._was_interrupted:
+                self._tell_failure(leaf(error))
+                self._state.retry_later()
         finally:
             self._scope = None
         return False
+
+    def _tell_failure(self, failure: BaseException) -> None:
+        where = {"pod": self.pod.key, "stage": self.stage.value}
+        if isinstance(failure, RuntimeUnavailable):
+            # Who watches the runtime says so once for all pods.
+            log.debug("the runtime does not answer", **where)
+        elif isinstance(failure, RuntimeFailure):
+            log.warning("the runtime failed", error=str(failure), **where)
+        elif isinstance(failure, status.StatusError):
+            log.warning("the API failed", error=failure.message, **where)
+        else:
+            log.exception("pod worker failed", **where)
 
     async def _sleep(self) -> None:
         clock = self._e.clock
