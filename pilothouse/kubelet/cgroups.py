@@ -6,6 +6,7 @@ are those of slices, which runc's systemd driver expects; the directories are ma
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Mapping
 from enum import Enum
@@ -62,6 +63,16 @@ class PodCgroups:
         for qos in (GUARANTEED, BEST_EFFORT, "Burstable"):
             for root in roots:
                 _remove(root.joinpath(*self._parts(uid, qos)))
+
+    def processes(self, pod: Object) -> list[int]:
+        view = PodView(pod)
+        root = self._mount if self._is_v2 else self._mount / "pids"
+        directory = root.joinpath(*self._parts(view.uid, qos_class(view.spec)))
+        found: list[int] = []
+        for file in directory.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                found += map(int, file.read_text().split())
+        return found
 
     def container_resources(self, pod: Object, container: ContainerObject) -> Resources:
         spec = PodView(pod).spec

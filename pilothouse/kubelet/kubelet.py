@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pilothouse import KUBERNETES_VERSION
@@ -123,6 +123,10 @@ class Kubelet:
         """What the runtime had of a pod when its worker last looked."""
         worker = self._workers.get(uid)
         return worker.record if worker is not None else None
+
+    def watch_pods(self, handler: Callable[[Object | None, Object | None], None]) -> None:
+        """Call `handler` with the old and the new form of every pod that changes in the API, and with those that are there."""
+        self._pods.subscribe(handler)
 
     @property
     def relisted_at(self) -> float | None:

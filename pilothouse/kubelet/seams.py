@@ -102,6 +102,9 @@ class Cgroups(Protocol):
     def tear_down(self, uid: UID) -> None:
         """Remove it. Idempotent."""
 
+    def processes(self, pod: Object) -> Sequence[int]:
+        """The IDs of the processes in the pod's cgroup, its sandbox's included."""
+
     def container_resources(self, pod: Object, container: ContainerObject) -> Resources:
         """CPU shares and quota, memory limit, hugepages, oom_score_adj of a container."""
 

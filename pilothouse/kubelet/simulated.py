@@ -352,6 +352,9 @@ class NoCgroups:
     def tear_down(self, uid: UID) -> None:
         return
 
+    def processes(self, pod: Object) -> Sequence[int]:
+        return ()
+
     def container_resources(self, pod: Object, container: ContainerObject) -> Resources:
         return Resources()
 

@@ -70,7 +70,8 @@ class Opened:
     @property
     def refused(self) -> Response:
         """The other end's refusal as an answer of this server."""
-        return Response(self.code, without_hop_headers(self.headers), self.refusal)
+        headers = {name: value for name, value in without_hop_headers(self.headers).items() if name != "date"}
+        return Response(self.code, headers, self.refusal)
 
 
 def without_hop_headers(headers: Mapping[str, str]) -> dict[str, str]:

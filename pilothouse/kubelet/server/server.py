@@ -7,28 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import orjson
 
+from pilothouse.api.meta import Object
 from pilothouse.client.client import Client
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http import tls
 from pilothouse.kit.http.message import App, Request, Response
 from pilothouse.kit.http.server import Server
 from pilothouse.kit.log import get_logger
+from pilothouse.kit.metrics import CONTENT_TYPE
 from pilothouse.kubelet.kubelet import Kubelet
+from pilothouse.kubelet.runtime import PodRecord, RuntimeFailure
+from pilothouse.kubelet.server import node_logs
 from pilothouse.kubelet.server.access import Access
+from pilothouse.kubelet.server.configuration import configuration
 from pilothouse.kubelet.server.health import Health
 from pilothouse.kubelet.server.logs import ContainerLogs
+from pilothouse.kubelet.server.metrics import Metrics
 from pilothouse.kubelet.server.refusal import Refused, plain
+from pilothouse.kubelet.server.stats import Stats
 from pilothouse.kubelet.server.streams import Streams
 
 log = get_logger("pilothouse.kubelet.server")
 
 _CERTIFICATE_PERIOD_S = 60.0
+_METHODS = frozenset({"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"})
 
 Handler = Callable[[Request, list[str]], Awaitable[Response]]
 """Answers a request; the second argument is the path's parts after the first."""
@@ -73,9 +82,13 @@ class KubeletServer:
         self._health = Health(kubelet, clock)
         self._logs = ContainerLogs(kubelet, clock)
         self._streams = Streams(kubelet)
+        self._stats = Stats(kubelet, clock)
+        self._metrics = Metrics(kubelet, self._stats, clock)
         self._open: Mapping[str, Handler] = {
             "healthz": self._healthz,
             "pods": self._pods,
+            "stats": self._summary,
+            "metrics": self._metric_pages,
         }
         self._guarded: Mapping[str, Handler] = {
             **self._open,
@@ -84,6 +97,9 @@ class KubeletServer:
             "attach": self._attach,
             "portForward": self._port_forward,
             "run": self._run,
+            "runningpods": self._running_pods,
+            "configz": self._configz,
+            "logs": self._node_logs,
         }
 
     async def run(self) -> None:
@@ -105,6 +121,7 @@ class KubeletServer:
         """The application of the HTTPS port."""
         # The server steps into its application outside any task, where a timeout cannot be used.
         await asyncio.sleep(0)
+        self._count("readwrite", self._guarded, request)
         try:
             await self._access.check(request)
             return await self._dispatch(self._guarded, request)
@@ -113,8 +130,10 @@ class KubeletServer:
 
     async def read_only(self, request: Request) -> Response:
         """The application of the read-only port."""
+        self._count("readonly", self._open, request)
         if request.method not in ("GET", "HEAD"):
             return plain(405, "405: Method Not Allowed")
+        await asyncio.sleep(0)
         try:
             return await self._dispatch(self._open, request)
         except Refused as refused:
@@ -125,6 +144,11 @@ class KubeletServer:
         if request.path != "/healthz" and not request.path.startswith("/healthz/"):
             return plain(404, "404 page not found\n")
         return self._health.get(request.path, request.query)
+
+    def _count(self, server: str, handlers: Mapping[str, Handler], request: Request) -> None:
+        first = request.path.strip("/").partition("/")[0]
+        method = request.method if request.method in _METHODS else "other"
+        self._metrics.count_request(server, method, first if first in handlers else "other")
 
     @staticmethod
     async def _dispatch(handlers: Mapping[str, Handler], request: Request) -> Response:
@@ -167,6 +191,57 @@ class KubeletServer:
         _require(request, rest, ("GET", "HEAD"), (0,))
         return pod_list(self._kubelet.pods())
 
+    async def _summary(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD", "POST"), (0, 1))
+        if rest not in ([], ["summary"]):
+            raise Refused(404, "404: Page Not Found")
+        only = dict(parse_qsl(request.query)).get("only_cpu_and_memory", "").lower() in ("true", "1")
+        try:
+            summary = await self._stats.summary(only_cpu_and_memory=only)
+        except (RuntimeFailure, OSError) as error:
+            raise Refused(500, f"Internal Error: {error}") from error
+        return _json(summary)
+
+    async def _metric_pages(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD"), (0, 1))
+        try:
+            match rest:
+                case []:
+                    page = self._metrics.page()
+                case ["resource"]:
+                    page = await self._metrics.resource_page()
+                case ["cadvisor"]:
+                    page = await self._metrics.cadvisor_page()
+                case _:
+                    raise Refused(404, "404 page not found\n")
+        except (RuntimeFailure, OSError) as error:
+            raise Refused(500, f"Internal Error: {error}") from error
+        return Response(200, {"content-type": CONTENT_TYPE}, page)
+
+    async def _running_pods(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD"), (0,))
+        try:
+            records = await self._kubelet.parts.runtime.pods()
+        except RuntimeFailure as error:
+            raise Refused(500, str(error)) from error
+        return pod_list([running_pod(record) for record in records.values() if record.running])
+
+    async def _configz(self, request: Request, rest: list[str]) -> Response:
+        _require(request, rest, ("GET", "HEAD"), (0,))
+        options = self._options
+        config = configuration(
+            self._kubelet.options,
+            read_only_port=options.read_only_port,
+            anonymous=options.anonymous_auth,
+            authorization="AlwaysAllow" if options.always_allow else "Webhook",
+        )
+        return _json({"kubeletconfig": config})
+
+    async def _node_logs(self, request: Request, rest: list[str]) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise Refused(405, "405: Method Not Allowed")
+        return node_logs.get(request, rest)
+
     async def _container_logs(self, request: Request, rest: list[str]) -> Response:
         _require(request, rest, ("GET", "HEAD"), (3,))
         namespace, name, container = rest
@@ -186,10 +261,22 @@ class KubeletServer:
         return await self._streams.port_forward(request, rest[0], rest[1], rest[2] if len(rest) == 3 else "")
 
 
-def pod_list(pods: object) -> Response:
+def pod_list(pods: Sequence[Object]) -> Response:
     """The answer with a PodList."""
-    body = orjson.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
-    return Response(200, {"content-type": "application/json"}, body)
+    return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods})
+
+
+def running_pod(record: PodRecord) -> Object:
+    """What the runtime knows of a pod, in a Pod's form."""
+    return {
+        "metadata": {"name": record.name, "namespace": record.namespace, "uid": record.uid},
+        "spec": {"containers": [{"name": c.name, "image": c.image, "resources": {}} for c in record.running]},
+        "status": {},
+    }
+
+
+def _json(value: Object) -> Response:
+    return Response(200, {"content-type": "application/json"}, orjson.dumps(value))
 
 
 def _container_path(
