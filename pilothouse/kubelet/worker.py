@@ -157,7 +157,6 @@ class PodWorker:
             if not self._was_interrupted:
                 await self._e.clock.sleep(backoff.next())
         self.stage = Stage.TERMINATED
-        self._state.finished = True
         backoff.reset()
         while not await self._guarded(self._finish):
             await self._e.clock.sleep(backoff.next())
@@ -234,6 +233,9 @@ class PodWorker:
                 # The runtime has stopped them, or says so: its list follows a moment later.
                 await self._until_stopped()
         self._e.prober.forget(self.uid)
+        # The last status is on its way while the sandbox stops.
+        self._state.finished = True
+        self._state.report()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._actuator.stop_sandboxes(self.record))
             group.create_task(self._tear_down_volumes())
@@ -259,16 +261,17 @@ class PodWorker:
 
     async def _finish(self) -> None:
         """Report the last status, and stay until the pod is deleted: then delete it for good and leave nothing of it."""
-        self._state.dirty = True
-        await self._state.refresh()
         self._e.cgroups.tear_down(self.uid)
+        if not self.pod.is_deleting:
+            self._state.dirty = True
+            await self._state.refresh()
         while not self._state.removed:
-            self._state.report()
             if self.pod.is_deleting:
                 await self._e.reporter.settled(self.uid)
                 # With finalizers the pod stays a while longer, but nothing of it is left for the kubelet to do.
                 await self._delete()
                 break
+            self._state.report()
             await self._sleep()
         await self._actuator.remove_all(self.record)
         await self._tear_down_volumes()
