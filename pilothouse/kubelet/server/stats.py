@@ -23,7 +23,7 @@ from pilothouse.kubelet.server.machine_usage import Interface, NodeUsage, Space
 
 _VOLUME_PERIOD_S = 60.0
 _RATE_PERIOD_S = 1.0
-_NANO = 1_000_000_000
+_POD_ENDS = ("veth", "docker", "nerdctl")
 _VOLUME_SOURCES = ("emptyDir", "configMap", "secret", "projected", "downwardAPI", "persistentVolumeClaim", "ephemeral")
 
 
@@ -119,7 +119,7 @@ class Stats:
             machine_usage.space(self._kubelet.options.root_dir),
             machine_usage.space(Path(images.mountpoint)) if images is not None else None,
             images,
-            () if only_cpu_and_memory else machine_usage.interfaces(),
+            () if only_cpu_and_memory else _without_ends(machine_usage.interfaces()),
             machine_usage.default_interface(),
             found,
         )
@@ -269,6 +269,11 @@ class Stats:
         if seen.node_space is not None and container.name in pod.logs:
             result["logs"] = _space(time(seen.now), seen.node_space, *pod.logs[container.name])
         return result
+
+
+def _without_ends(interfaces: Sequence[Interface]) -> list[Interface]:
+    """Without the node's ends of pods' interfaces, whose traffic is counted with the pods."""
+    return [interface for interface in interfaces if not interface.name.startswith(_POD_ENDS)]
 
 
 def time(seconds: float) -> str:
