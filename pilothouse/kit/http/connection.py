@@ -12,17 +12,16 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httptools
 
-from pilothouse.kit.http.message import Peer, Request, Response
+from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.limits import Limits
+from pilothouse.kit.http.message import App, Peer, Request, Response
 from pilothouse.kit.http.upgrade import hand_over
 from pilothouse.kit.log import get_logger
-
-if TYPE_CHECKING:
-    from pilothouse.kit.http.server import Server
 
 log = get_logger("pilothouse.http")
 
@@ -41,6 +40,28 @@ class HeaderNames(dict[bytes, str]):
         if len(self) < _KNOWN_NAMES_LIMIT:
             self[raw] = name
         return name
+
+
+class Owner(Protocol):
+    """What a connection needs of the server that accepted it."""
+
+    app: App
+    clock: Clock
+    limits: Limits
+    refusal: Callable[[int, str], Response]
+    connections: set[Connection]
+    header_names: HeaderNames
+    stopping: bool
+
+    @property
+    def date(self) -> str:
+        """The value of the `Date` header now."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that ends with the server at the latest."""
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closed."""
 
 
 class _Resumed:
@@ -101,7 +122,7 @@ class Connection(asyncio.Protocol):
         "deadline",
     )
 
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
         self._names = server.header_names
@@ -223,6 +244,10 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         headers = self._headers
         limit = self._server.limits.body_bytes
+        # RFC 9112 3.2.
+        if "host" not in headers and self._parser.get_http_version() == "1.1":
+            self._refuse(400, "missing required Host header")
+            return
         length = headers.get("content-length")
         if length is not None:
             if not length.isdigit() or int(length) > limit:
