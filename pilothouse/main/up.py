@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -42,7 +43,7 @@ def up(
     _wait(paths, wanted, timeout_s, progress)
     if merge_kubeconfig:
         _merge_kubeconfig(paths, progress)
-    progress.note(_what_next(wanted, directory))
+    progress.note(_what_next(wanted, paths, directory, merged=merge_kubeconfig))
 
 
 def _wanted_settings(paths: Paths, given: dict[str, Any]) -> Settings:
@@ -156,14 +157,20 @@ def _merge_kubeconfig(paths: Paths, progress: Progress) -> None:
         progress.note(f"  ! {error}\n    Use `export KUBECONFIG={paths.admin_kubeconfig}` meanwhile.")
 
 
-def _what_next(wanted: Settings, directory: Path | None) -> str:
+def _what_next(wanted: Settings, paths: Paths, directory: Path | None, *, merged: bool) -> str:
     where = f" --directory {directory}" if directory is not None else ""
-    image = "busybox" if wanted.simulated else "YOUR-IMAGE"
-    return "\n".join(
-        (
-            f"\nThe cluster is ready; kubectl's context `{CONTEXT}` points to it. Try:",
-            "  kubectl get nodes -o wide",
-            f"  kubectl create deployment web --image={image} --replicas=3",
-            f"  pilothouse status{where}",
-        )
+    image = "busybox" if wanted.simulated else "nginx:1.29"
+    reach = (
+        f"kubectl's context `{CONTEXT}` points to it"
+        if merged
+        else f"export KUBECONFIG={paths.admin_kubeconfig} to reach it"
     )
+    lines = [
+        f"\nThe cluster is ready; {reach}. Try:",
+        "  kubectl get nodes -o wide",
+        f"  kubectl create deployment web --image={image} --replicas=3",
+        f"  pilothouse status{where}",
+    ]
+    if shutil.which("kubectl") is None:
+        lines.append("  (kubectl is not installed: https://kubernetes.io/docs/tasks/tools/ says how to get it)")
+    return "\n".join(lines)
