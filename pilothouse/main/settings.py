@@ -17,6 +17,8 @@ class Settings:
 
     node_name: str
     node_ip: str
+    is_address_chosen: bool = False
+    """Whether the user named the address; else it is found out anew at each start."""
     simulated: int = 0
     secure_port: int = 6443
     kubelet_port: int = 10250

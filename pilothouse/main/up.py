@@ -58,8 +58,9 @@ def _wanted_settings(paths: Paths, given: dict[str, Any]) -> Settings:
                 "run `pilothouse reset` first, or give another --directory"
             )
         # A machine's address may change between two starts; a chosen one stays.
-        base = saved if saved.simulated else settings.changed(saved, node_ip=cluster.node_address())
-    return settings.changed(base, **given)
+        finds_address = not saved.simulated and not saved.is_address_chosen
+        base = settings.changed(saved, node_ip=cluster.node_address()) if finds_address else saved
+    return settings.changed(base, **given, is_address_chosen=True if given.get("node_ip") else None)
 
 
 def _running_settings(paths: Paths, given: dict[str, Any]) -> Settings:
