@@ -6,13 +6,13 @@ Source: `pkg/kubelet/server/server.go`; CRI's streaming API.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from pilothouse.api.meta import Object, uid_of
 from pilothouse.kit.http.client import ConnectionFailed
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.http.tunnel import Target, tunnel, wants_upgrade, without_hop_headers
+from pilothouse.kit.http.websocket import ProtocolError
 from pilothouse.kubelet.kubelet import Kubelet
 from pilothouse.kubelet.runtime import (
     ContainerRecord,
@@ -21,19 +21,11 @@ from pilothouse.kubelet.runtime import (
     RuntimeFailure,
     Stream,
 )
+from pilothouse.kubelet.server import translate
 from pilothouse.kubelet.server.refusal import Refused
+from pilothouse.kubelet.server.translate import Flags
 
 _CREDENTIALS = frozenset({"authorization", "cookie"})
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Which of a process's streams a client wants."""
-
-    stdin: bool = False
-    stdout: bool = False
-    stderr: bool = False
-    tty: bool = False
 
 
 class Streams:
@@ -107,7 +99,15 @@ class Streams:
             name: value for name, value in without_hop_headers(request.headers).items() if name not in _CREDENTIALS
         }
         try:
-            return await tunnel(request.method, target, request.headers["upgrade"], headers, request.body)
+            match translate.chosen_protocol(request):
+                case translate.V5 if stream is not Stream.PORT_FORWARD:
+                    return await translate.process_streams(request, target, flags)
+                case translate.PORT_FORWARD if stream is Stream.PORT_FORWARD:
+                    return await translate.port_forward(request, target)
+                case _:
+                    return await tunnel(request.method, target, request.headers["upgrade"], headers, request.body)
+        except ProtocolError as error:
+            raise Refused(400, str(error)) from error
         except (ConnectionFailed, ValueError) as error:
             raise Refused(500, f"the runtime's stream cannot be reached: {error}") from error
 
@@ -147,7 +147,8 @@ def stream_flags(asked: Sequence[tuple[str, str]]) -> Flags:
 
 def _ports(request: Request) -> list[int]:
     """The ports that a WebSocket client names in its URL; a SPDY client names them stream by stream."""
-    if request.headers.get("upgrade", "").lower() != "websocket":
+    is_websocket = request.headers.get("upgrade", "").lower() == "websocket"
+    if not is_websocket or translate.chosen_protocol(request) == translate.PORT_FORWARD:
         return []
     texts = [part for key, value in parse_qsl(request.query) if key == "port" for part in value.split(",")]
     if not texts:
