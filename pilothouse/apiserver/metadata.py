@@ -32,9 +32,8 @@ def fill_system_fields(metadata: Object, now: float, rng: random.Random) -> None
 
 def new_uid(rng: random.Random) -> str:
     """A random (version 4) UUID."""
-    bits = rng.getrandbits(128) & ~(0xF000 << 64) & ~(0xC000 << 48) | (4 << 76) | (8 << 60)
-    text = f"{bits:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    bits = rng.getrandbits
+    return f"{bits(32):08x}-{bits(16):04x}-4{bits(12):03x}-{bits(14) | 0x8000:04x}-{bits(48):012x}"
 
 
 def generated_name(base: str, rng: random.Random) -> str:

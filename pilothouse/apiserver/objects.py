@@ -57,7 +57,9 @@ class CachedObjects:
             await self._cacher(gvr)
 
     async def get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
-        cacher = self._open.get(gvr) or await self._cacher(gvr)
+        cacher = self._open.get(gvr)
+        if cacher is None:
+            cacher = await self._cacher(gvr)
         cached = cacher.get(namespace, name)
         if cached is None:
             await cacher.fresh()
@@ -65,7 +67,11 @@ class CachedObjects:
         return self._decode(cached) if cached is not None else None
 
     async def list(self, gvr: GVR, namespace: str = "") -> Iterable[Object]:
-        cacher = self._open.get(gvr) or await self._cacher(gvr)
+        cacher = self._open.get(gvr)
+        if cacher is None:
+            cacher = await self._cacher(gvr)
+        if not len(cacher):
+            return ()
         return [self._decode(cached) for cached in cacher.list(namespace).items]
 
     def subscribe(self, gvr: GVR, handler: Handler, *, unless: Same | None = None) -> None:
