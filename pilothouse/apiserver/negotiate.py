@@ -52,13 +52,8 @@ def negotiate(accept: str) -> Output:
     """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable."""
     if accept in ("", "*/*", JSON):
         return PLAIN
-    wishes = []
-    for order, item in enumerate(accept.split(",")):
-        media_range, _, tail = item.strip().partition(";")
-        parameters = dict(_parameter(part) for part in tail.split(";") if part.strip())
-        wishes.append((-_quality(parameters.get("q", "1")), order, media_range.strip().lower(), parameters))
     target = ""
-    for _, _, media_range, parameters in sorted(wishes, key=lambda wish: wish[:2]):
+    for media_range, parameters in wishes(accept):
         media_type = _MEDIA_TYPES.get(media_range)
         if media_type is None:
             continue
@@ -71,6 +66,16 @@ def negotiate(accept: str) -> Output:
             return Output(media_type, shape, version)
         target = f"{wanted}.{version}.{parameters.get('g', '')}"
     raise not_acceptable(ACCEPTED, target)
+
+
+def wishes(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """The media ranges of an `Accept` header with their parameters, the most wanted first."""
+    found = []
+    for item in accept.split(","):
+        media_range, _, tail = item.strip().partition(";")
+        parameters = dict(_parameter(part) for part in tail.split(";") if part.strip())
+        found.append((media_range.strip().lower(), parameters))
+    return sorted(found, key=lambda wish: -_quality(wish[1].get("q", "1")))
 
 
 def _parameter(part: str) -> tuple[str, str]:

@@ -45,9 +45,9 @@ def decode(data: bytes) -> Object:
     api_version = kind = ""
     raw = b""
     try:
-        for number, value in _fields(data, len(MAGIC), len(data)):
+        for number, value in fields(data, len(MAGIC), len(data)):
             if number == 1:
-                for inner, text in _fields(value, 0, len(value)):
+                for inner, text in fields(value, 0, len(value)):
                     if inner == 1:
                         api_version = text.decode()
                     elif inner == 2:
@@ -79,10 +79,10 @@ def _message(name: str, data: bytes, depth: int) -> Any:
     special = _SPECIAL.get(name.rpartition(".")[2])
     if special is not None:
         return special(data)
-    fields = _fields_of(name)
+    declared = _fields_of(name)
     obj: Object = {}
-    for number, value in _fields(data, 0, len(data)):
-        field = fields.get(number)
+    for number, value in fields(data, 0, len(data)):
+        field = declared.get(number)
         if field is None:
             continue
         if field.mark == "*":
@@ -100,7 +100,7 @@ def _message(name: str, data: bytes, depth: int) -> Any:
 def _map_entry(kind: str, data: bytes, depth: int) -> tuple[str, Any]:
     key = ""
     item: Any = _EMPTY.get(kind)
-    for number, value in _fields(data, 0, len(data)):
+    for number, value in fields(data, 0, len(data)):
         if number == 1:
             key = value.decode()
         elif number == 2:
@@ -126,7 +126,7 @@ def _value(kind: str, value: Any, depth: int) -> Any:
             return _message(kind, value, depth + 1)
 
 
-def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, Any]]:
+def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, Any]]:
     """Field numbers with integers or bytes, in the order of the message."""
     while position < end:
         tag, position = _varint(data, position)
@@ -163,12 +163,12 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _time(data: bytes) -> str | None:
-    parts = dict(_fields(data, 0, len(data)))
+    parts = dict(fields(data, 0, len(data)))
     return format_time(_signed(parts.get(1, 0))) if parts else None
 
 
 def _micro_time(data: bytes) -> str | None:
-    parts = dict(_fields(data, 0, len(data)))
+    parts = dict(fields(data, 0, len(data)))
     return format_micro_time(_signed(parts.get(1, 0)) + parts.get(2, 0) / 1e9) if parts else None
 
 
@@ -177,18 +177,18 @@ def _signed(value: int) -> int:
 
 
 def _quantity(data: bytes) -> str:
-    text: str = dict(_fields(data, 0, len(data))).get(1, b"0").decode()
+    text: str = dict(fields(data, 0, len(data))).get(1, b"0").decode()
     return text
 
 
 def _int_or_string(data: bytes) -> int | str:
-    parts = dict(_fields(data, 0, len(data)))
+    parts = dict(fields(data, 0, len(data)))
     text: str = parts.get(3, b"").decode()
     return text if parts.get(1, 0) == 1 else _signed(parts.get(2, 0))
 
 
 def _json(data: bytes) -> Any:
-    raw = dict(_fields(data, 0, len(data))).get(1, b"")
+    raw = dict(fields(data, 0, len(data))).get(1, b"")
     try:
         return orjson.loads(raw) if raw else None
     except orjson.JSONDecodeError as error:
@@ -196,7 +196,7 @@ def _json(data: bytes) -> Any:
 
 
 def _items(data: bytes) -> list[str]:
-    return [value.decode() for number, value in _fields(data, 0, len(data)) if number == 1]
+    return [value.decode() for number, value in fields(data, 0, len(data)) if number == 1]
 
 
 _SPECIAL = {

@@ -1,7 +1,8 @@
 """Serving the documents: `/openapi/v2`, and `/openapi/v3` with a document for each group version.
 
 A document is made when it is asked for and kept compressed, some 30 KB each, so that a cluster nobody explains anything of pays
-nothing. A document's hash is of what it is made from, so the index needs none of them made.
+nothing. A document's hash is of what it is made from, so the index needs none of them made. OpenAPI 2 is served as JSON and as
+protobuf.
 Source: kube-openapi `pkg/handler`, `pkg/handler3`.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from urllib.parse import parse_qs
 
@@ -22,12 +23,15 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.status import NotAcceptable, NotFound
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.openapi import documents
+from pilothouse.apiserver.negotiate import wishes
+from pilothouse.apiserver.openapi import documents, gnostic
 from pilothouse.kit.http.message import Response
 
 V2_PATH = "/openapi/v2"
 V3_PATH = "/openapi/v3"
 _JSON = "application/json"
+_MEDIA_TYPES = {_JSON: _JSON, "application/*": _JSON, "*/*": _JSON}
+_MEDIA_TYPES_2 = {**_MEDIA_TYPES, gnostic.MEDIA_TYPE: gnostic.MEDIA_TYPE, gnostic.OLD_MEDIA_TYPE: gnostic.MEDIA_TYPE}
 _YEAR_S = 365 * 24 * 3600
 
 
@@ -36,15 +40,17 @@ class OpenApi:
 
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._resources = tuple(resources)
-        self._made: dict[str, bytes] = {}
+        self._made: dict[tuple[str, str], bytes] = {}
         self._making = asyncio.Lock()
 
     async def serve(self, call: Call) -> Response:
-        """Raises NotFound for a group version that is not served, NotAcceptable where JSON is not wanted."""
+        """Raises NotFound for a group version that is not served, NotAcceptable where no form is wanted that there is."""
         path = call.info.path.rstrip("/")
-        _check_accept(call.request.headers.get("accept", ""))
+        media_type = _choose(
+            call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if path == V2_PATH else _MEDIA_TYPES
+        )
         if path == V2_PATH:
-            return await self._document(call, "v2", lambda: documents.version_2(self._served("")))
+            return await self._document(call, "v2", media_type, lambda: documents.version_2(self._served("")))
         if path == V3_PATH:
             return self._index()
         name = path.removeprefix(f"{V3_PATH}/")
@@ -54,7 +60,7 @@ class OpenApi:
         wanted = parse_qs(call.request.query).get("hash", [""])[0]
         if wanted and wanted != digest:
             return Response(301, {"location": f"{V3_PATH}/{name}?hash={digest}"})
-        response = await self._document(call, name, lambda: documents.version_3(self._served(name)))
+        response = await self._document(call, name, media_type, lambda: documents.version_3(self._served(name)))
         if wanted:
             response.headers = {**response.headers, "cache-control": f"public, immutable, max-age={_YEAR_S}"}
         return response
@@ -65,15 +71,15 @@ class OpenApi:
         }
         return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
 
-    async def _document(self, call: Call, name: str, make: Callable[[], Object]) -> Response:
+    async def _document(self, call: Call, name: str, media_type: str, make: Callable[[], Object]) -> Response:
         etag = f'"{self._hash(name)}"'
-        headers = {"content-type": _JSON, "etag": etag, "vary": "Accept, Accept-Encoding"}
+        headers = {"content-type": media_type, "etag": etag, "vary": "Accept, Accept-Encoding"}
         if call.request.headers.get("if-none-match", "") == etag:
             return Response(304, headers)
         async with self._making:
-            packed = self._made.get(name)
+            packed = self._made.get((name, media_type))
             if packed is None:
-                packed = self._made[name] = await asyncio.to_thread(_pack, make)
+                packed = self._made[name, media_type] = await asyncio.to_thread(_pack, make, _ENCODERS[media_type])
         if "gzip" in call.request.headers.get("accept-encoding", ""):
             return Response(200, {**headers, "content-encoding": "gzip"}, packed)
         return Response(200, headers, gzip.decompress(packed))
@@ -108,15 +114,22 @@ class OpenApi:
         return hashlib.sha512(self._sources + name.encode()).hexdigest().upper()
 
 
-def _pack(make: Callable[[], Object]) -> bytes:
-    return gzip.compress(orjson.dumps(make()), 6, mtime=0)
+_ENCODERS: Mapping[str, Callable[[Object], bytes]] = {_JSON: orjson.dumps, gnostic.MEDIA_TYPE: gnostic.encode}
+
+
+def _pack(make: Callable[[], Object], encode: Callable[[Object], bytes]) -> bytes:
+    return gzip.compress(encode(make()), 6, mtime=0)
 
 
 def _name(gvr: GVR) -> str:
     return f"apis/{gvr.group}/{gvr.version}" if gvr.group else f"api/{gvr.version}"
 
 
-def _check_accept(accept: str) -> None:
-    types = [wish.partition(";")[0].strip() for wish in accept.split(",") if wish.strip()]
-    if types and not any(wish in (_JSON, "application/*", "*/*") for wish in types):
-        raise NotAcceptable(f"only the following media types are accepted: {_JSON}")
+def _choose(accept: str, media_types: Mapping[str, str]) -> str:
+    """The media type of the answer."""
+    for wish, _ in wishes(accept or "*/*"):
+        if wish in media_types:
+            return media_types[wish]
+    raise NotAcceptable(
+        f"only the following media types are accepted: {', '.join(dict.fromkeys(media_types.values()))}"
+    )

@@ -78,4 +78,19 @@ async def test_refusals(openapi):
     with pytest.raises(NotFound):
         await get(openapi, "/openapi/v3/apis/none/v1")
     with pytest.raises(NotAcceptable):
-        await get(openapi, "/openapi/v2", accept="application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+        await get(openapi, "/openapi/v2", accept="application/vnd.kubernetes.protobuf")
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "protobuf"),
+        ("application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "protobuf"),
+        ("application/com.github.proto-openapi.spec.v2.v1.0+protobuf;q=0.5, application/json", "json"),
+        ("text/plain, */*", "json"),
+    ],
+)
+async def test_openapi_2_in_the_wanted_form(openapi, accept, content_type):
+    response = await get(openapi, "/openapi/v2", accept=accept)
+    assert response.headers["content-type"].endswith(content_type)
+    assert response.body.startswith(b"{" if content_type == "json" else b"\n\x032.0")
