@@ -35,6 +35,8 @@ class Attributes:
     """CreateOptions, UpdateOptions, PatchOptions or DeleteOptions; for CONNECT what the subresource defines."""
     is_dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What admission has to say to the audit log, by key."""
 
 
 class Admission(Protocol):

@@ -18,11 +18,13 @@ from pilothouse.apiserver.admission.limit_ranger import LimitRanger
 from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
 from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
 from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
+from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
 from pilothouse.apiserver.admission.priority import Priority
 from pilothouse.apiserver.admission.runtime_class import RuntimeClass
 from pilothouse.apiserver.admission.service_account import ServiceAccount
 from pilothouse.apiserver.admission.storage import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from pilothouse.apiserver.admission.tolerations import DefaultTolerationSeconds
+from pilothouse.apiserver.admission.topology_labels import PodTopologyLabels
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.attributes import Authorizer
 from pilothouse.apiserver.objects import Objects
@@ -36,6 +38,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     ServiceAccount,
     NodeRestriction,
     TaintNodesByCondition,
+    PodSecurity,
     Priority,
     DefaultTolerationSeconds,
     DefaultStorageClass,
@@ -46,6 +49,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     CertificateSigning,
     CertificateSubjectRestriction,
     DefaultIngressClass,
+    PodTopologyLabels,
 )
 """All plugins there are, in upstream's order."""
 
@@ -111,6 +115,7 @@ def build(
         ServiceAccount: lambda: ServiceAccount(objects, clock, rng),
         NodeRestriction: lambda: NodeRestriction(objects),
         TaintNodesByCondition: TaintNodesByCondition,
+        PodSecurity: lambda: PodSecurity(objects, clock),
         Priority: lambda: Priority(objects),
         DefaultTolerationSeconds: DefaultTolerationSeconds,
         DefaultStorageClass: lambda: DefaultStorageClass(objects),
@@ -121,6 +126,7 @@ def build(
         CertificateSigning: lambda: CertificateSigning(authorizer),
         CertificateSubjectRestriction: CertificateSubjectRestriction,
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
+        PodTopologyLabels: lambda: PodTopologyLabels(objects),
     }
     on = (
         plugin
