@@ -137,7 +137,8 @@ class PodSecurity(Plugin):
 
     def _in_order(self, pods: Iterable[Object]) -> list[Object]:
         """Pods without those of exempt runtime classes, one of each controller first."""
-        first, others = [], []
+        first: list[Object] = []
+        others: list[Object] = []
         controllers: set[str] = set()
         for pod in pods:
             if pod["spec"].get("runtimeClassName") in self._configuration.exempt_runtime_classes:
