@@ -61,10 +61,10 @@ class ServedBench(Bench):
     def write_log(self, path: str, log: Path, text: bytes) -> None:
         """Give the container of the pod at `path` a log."""
         log.write_bytes(text)
-        worker = self.kubelet._workers.get(UID(self.api.objects[path]["metadata"]["uid"]))
-        assert worker is not None
-        containers = tuple(replace(container, log_path=str(log)) for container in worker.record.containers)
-        worker.record = replace(worker.record, containers=containers)
+        known = self.kubelet.record(UID(self.api.objects[path]["metadata"]["uid"]))
+        assert known is not None
+        changed = replace(known, containers=tuple(replace(c, log_path=str(log)) for c in known.containers))
+        self.kubelet.record = lambda uid: changed  # type: ignore[method-assign]
 
 
 @pytest.fixture
