@@ -80,7 +80,7 @@ def test_a_pod() -> None:
     assert obj == {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}, "creationTimestamp": None},
+        "metadata": {"name": "web", "namespace": "default", "labels": {"app": "web"}},
         "spec": {
             "volumes": [{"name": "v", "configMap": {"name": "cm"}}],
             "containers": [
@@ -96,7 +96,6 @@ def test_a_pod() -> None:
             "hostNetwork": True,
             "activeDeadlineSeconds": -1,
         },
-        "status": {},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from pilothouse.api.codec.protobuf import fields
+from pilothouse.api.codec.wire import fields
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.openapi import documents, gnostic
 
