@@ -6,6 +6,7 @@ Source: `pkg/kubelet/server/server.go`.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,17 +106,22 @@ class KubeletServer:
     async def run(self) -> None:
         """Serve until cancelled. Raises PortTaken, OSError or ssl.SSLError for certificates that cannot be used."""
         options = self._options
-        async with asyncio.TaskGroup() as group:
-            if options.port:
-                context = tls.server_context(
-                    options.certificate, options.key, client_ca=options.client_ca, verified=True
-                )
-                group.create_task(self._serve(self.guarded, options.address, options.port, context))
-                group.create_task(self._renew(context))
-            if options.read_only_port:
-                group.create_task(self._serve(self.read_only, options.read_only_address, options.read_only_port, None))
-            if options.healthz_port:
-                group.create_task(self._serve(self.health_only, options.healthz_address, options.healthz_port, None))
+        context = None
+        servers: list[tuple[App, str, int, ssl.SSLContext | None]] = []
+        if options.port:
+            context = tls.server_context(options.certificate, options.key, client_ca=options.client_ca, verified=True)
+            servers.append((self.guarded, options.address, options.port, context))
+        if options.read_only_port:
+            servers.append((self.read_only, options.read_only_address, options.read_only_port, None))
+        if options.healthz_port:
+            servers.append((self.health_only, options.healthz_address, options.healthz_port, None))
+        running: list[Server] = []
+        try:
+            for server in servers:
+                running.append(await self._start(*server))
+            await self._renew(context)
+        finally:
+            await asyncio.shield(asyncio.gather(*(server.stop() for server in running)))
 
     async def guarded(self, request: Request) -> Response:
         """The application of the HTTPS port."""
@@ -158,29 +164,29 @@ class KubeletServer:
             return plain(404, "404 page not found\n")
         return await handler(request, rest)
 
-    async def _serve(self, app: App, address: str, port: int, context: ssl.SSLContext | None) -> None:
+    async def _start(self, app: App, address: str, port: int, context: ssl.SSLContext | None) -> Server:
         server = Server(app, host=address, port=port, ssl_context=context, clock=self._clock)
         try:
             await server.start()
         except OSError as error:
-            raise PortTaken(f"port {port} on {address} cannot be opened: {error.strerror}") from error
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            await asyncio.shield(server.stop())
+            raise PortTaken(
+                f"port {port} on {address} cannot be opened ({os.strerror(error.errno or 0)}): "
+                "end the program that uses it, or choose another port"
+            ) from error
+        return server
 
-    async def _renew(self, context: ssl.SSLContext) -> None:
-        """Take up a new certificate when its file changes."""
-        known = self._options.certificate.stat().st_mtime_ns
+    async def _renew(self, context: ssl.SSLContext | None) -> None:
+        """Take up a new certificate when its file changes, until cancelled."""
+        file = self._options.certificate
+        known = file.stat().st_mtime_ns if context is not None else 0
         while True:
             await self._clock.sleep(_CERTIFICATE_PERIOD_S)
             try:
-                present = self._options.certificate.stat().st_mtime_ns
-                if present != known:
-                    context.load_cert_chain(self._options.certificate, self._options.key)
+                if context is not None and (present := file.stat().st_mtime_ns) != known:
+                    context.load_cert_chain(file, self._options.key)
                     known = present
             except (OSError, ssl.SSLError) as error:
-                log.warning("certificate not taken up", file=str(self._options.certificate), error=str(error))
+                log.warning("certificate not taken up", file=str(file), error=str(error))
 
     # Handlers
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import ssl
 from pathlib import Path
 
 import orjson
 import pytest
 
 from pilothouse.api.meta import UID
+from pilothouse.client.client import Client
+from pilothouse.kit.clock import SystemClock
+from pilothouse.kit.http.client import ConnectionFailed, HttpPool
+from pilothouse.kit.pki import Authority, Certificate, Pki
 from pilothouse.kubelet.runtime import ContainerUsage, FilesystemUsage, Stream
 from pilothouse.kubelet.server.logs import choose_container, parse_options
 from pilothouse.kubelet.server.refusal import Refused
+from pilothouse.kubelet.server.server import KubeletServer, PortTaken, ServerOptions
 from tests.kubelet.fake_api import pod
 from tests.kubelet.server.conftest import ServedBench
 
@@ -273,3 +281,69 @@ async def test_configuration(served: ServedBench) -> None:
         110,
         {"mode": "AlwaysAllow"},
     )
+
+
+async def test_a_port_in_use_is_told(served: ServedBench, tmp_path: Path) -> None:
+    options = ServerOptions(tmp_path / "c", tmp_path / "k", port=0, read_only_port=served.http.port)
+    server = KubeletServer(served.kubelet, Client(served.reviews), options, served.clock)
+    with pytest.raises(PortTaken, match=f"port {served.http.port} on 127.0.0.1 cannot be opened"):
+        await server.run()
+
+
+async def test_https_for_those_with_a_certificate_and_health_for_all(served: ServedBench, tmp_path: Path) -> None:
+    pki = Pki(tmp_path, SystemClock())
+    server_name = Certificate("server", "n1", usages=("server",), ip_addresses=("127.0.0.1",))
+    pki.ensure((Authority("ca", "ca"), Authority("other", "other"), server_name, Certificate("alice", "alice")))
+    pki.ensure((Certificate("mallory", "mallory", authority="other"),))
+    ports = [free_port(), free_port()]
+    options = ServerOptions(
+        pki.certificate_path("server"),
+        pki.key_path("server"),
+        pki.certificate_path("ca"),
+        address="127.0.0.1",
+        port=ports[0],
+        healthz_port=ports[1],
+    )
+    served.reviews.allowed.add(("alice", "get", "pods"))
+    clock = SystemClock()
+    task = asyncio.create_task(KubeletServer(served.kubelet, Client(served.reviews), options, clock).run())
+    try:
+        for _ in range(100):
+            if len(await open_ports(ports)) == 2:
+                break
+        assert (await served.ask("/healthz/ping", port=ports[1])).body == b"ok"
+        assert (await served.ask("/pods", port=ports[1])).status == 404
+        assert await status_of(ports[0], pki, "alice") == 200
+        assert await status_of(ports[0], pki, "") == 401
+        with pytest.raises(ConnectionFailed):
+            await status_of(ports[0], pki, "mallory")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def open_ports(ports: list[int]) -> list[int]:
+    found = []
+    for port in ports:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            found.append(port)
+    return found
+
+
+async def status_of(port: int, pki: Pki, user: str) -> int:
+    context = ssl.create_default_context(cafile=str(pki.certificate_path("ca")))
+    if user:
+        context.load_cert_chain(pki.certificate_path(user), pki.key_path(user))
+    pool = HttpPool("127.0.0.1", port, ssl_context=context, timeout_s=10.0)
+    try:
+        return (await pool.request("GET", "/pods", headers={})).status
+    finally:
+        await pool.close()
