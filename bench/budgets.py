@@ -21,10 +21,12 @@ class Budget:
         return value >= self.limit if self.is_floor else value <= self.limit
 
     def ratio(self, value: float) -> float | None:
-        """How many times the budget is used up; above 1 is a miss."""
+        """How many times the budget is used up; above 1 is a miss. None without a limit, or for nothing where something was due."""
         if not self.limit:
             return None
-        return self.limit / value if self.is_floor and value else value / self.limit
+        if self.is_floor:
+            return self.limit / value if value else None
+        return value / self.limit
 
 
 BUDGETS: tuple[Budget, ...] = (

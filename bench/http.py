@@ -38,7 +38,7 @@ class Server:
     """Where the API server is, and how to speak to it."""
 
     port: int
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
 
     @classmethod
     def at(cls, port: int, authority: Path, certificate: Path, key: Path) -> Server:
