@@ -52,12 +52,17 @@ SCALE = Subresource("scale", kind="Scale", group="autoscaling", version="v1")
 
 @dataclass(frozen=True, slots=True)
 class ScalePaths:
-    """Where the scale subresource finds its values. `selector` is a label selector object, or a map if `selector_is_map`."""
+    """Where the scale subresource finds its values.
+
+    `selector` leads to a label selector object, to a map if `selector_is_map`, or to a text; empty: there is none.
+    """
 
     replicas: tuple[str, ...] = ("spec", "replicas")
     status_replicas: tuple[str, ...] = ("status", "replicas")
     selector: tuple[str, ...] = ("spec", "selector")
     selector_is_map: bool = False
+    needs_replicas: bool = False
+    """Whether an object without a number of replicas has no scale."""
 
 
 def _nothing(draft: Object) -> None:
@@ -135,6 +140,10 @@ class Resource:
     deprecation: str = ""
     """A warning that goes with every request for the kind, such as `v1 Endpoints is deprecated in v1.33+; …`."""
 
+    stored_version: str = ""
+    """The version that objects are stored at, where it is not that of `gvr`."""
+    ratchets: bool = False
+    """Whether `validate_update` alone judges an update, so that what was stored before a rule came may stay."""
     has_generation: bool = True
     """Whether `metadata.generation` counts changes of the spec."""
     unconditional_update: bool = True
@@ -156,6 +165,11 @@ class Resource:
     @property
     def singular_name(self) -> str:
         return self.singular or self.gvr.kind.lower()
+
+    @property
+    def stored_gvr(self) -> GVR:
+        """The identity at the version that is stored."""
+        return self.gvr._replace(version=self.stored_version) if self.stored_version else self.gvr
 
     @property
     def is_stored(self) -> bool:

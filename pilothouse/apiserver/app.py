@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
@@ -21,7 +21,7 @@ from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import error_response, internal
+from pilothouse.apiserver.errors import error_response, internal, page_not_found
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.negotiate import negotiate
 from pilothouse.apiserver.options import write_options
@@ -41,6 +41,7 @@ from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.log import get_logger
 from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cachers
 
 _WARNINGS_LIMIT = 4096
@@ -102,6 +103,8 @@ class ApiServer:
     ) -> None:
         self.cachers = cachers
         self.resources = tuple(resources)
+        self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        """What `run` does."""
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._admission = admission
@@ -126,6 +129,39 @@ class ApiServer:
                     gvr,
                     lambda resource=resource: self.registry(resource),  # type: ignore[misc]
                 )
+
+    def serve(self, endpoints: Iterable[Endpoint]) -> None:
+        """Serve `endpoints` from now on, in the place of those with the same group, version and plural."""
+        for endpoint in endpoints:
+            gvr = endpoint.gvr
+            self._endpoints[gvr.group, gvr.version, gvr.plural] = endpoint
+
+    def withdraw(self, kinds: Iterable[GVR]) -> None:
+        """Stop serving `kinds`; requests that are being answered go on."""
+        for gvr in kinds:
+            self._endpoints.pop((gvr.group, gvr.version, gvr.plural), None)
+
+    async def custom_registry(
+        self, resource: Resource, stored: Resource, read: Callable[[Cached], Object], lifecycle: Lifecycle | None
+    ) -> Registry:
+        """A registry of one version of a kind, whose objects are cached as `stored`. Raises StoreUnavailable."""
+        return Registry(
+            resource,
+            self.cachers.store,
+            await self.cachers.of(stored),
+            clock=self._clock,
+            rng=self._rng,
+            admission=self._admission,
+            lifecycle=lifecycle,
+            read=read,
+        )
+
+    async def run(self) -> None:
+        """Do, until cancelled, what the server does beside answering requests."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in self.background:
+                tasks.create_task(work())
+            await asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Read the objects of every kind that is stored, so that the first requests need not wait. Raises StoreUnavailable."""
@@ -309,11 +345,6 @@ def is_routed(info: RequestInfo) -> bool:
         case "update" | "patch":
             return bool(info.name)
     return True
-
-
-def page_not_found() -> Response:
-    """For a path that nothing serves; upstream's router answers it, not the API."""
-    return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
 
 
 def method_not_allowed() -> status.MethodNotAllowed:

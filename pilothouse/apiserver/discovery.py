@@ -17,7 +17,7 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.errors import not_acceptable
+from pilothouse.apiserver.errors import not_acceptable, page_not_found
 from pilothouse.apiserver.negotiate import ACCEPTED, JSON
 from pilothouse.kit.http.message import Response
 
@@ -31,6 +31,16 @@ class Discovery:
     """The documents under `/api` and `/apis` for a set of kinds."""
 
     def __init__(self, resources: Sequence[Resource], *, server_address: str) -> None:
+        self._resources = tuple(resources)
+        self._server_address = server_address
+        self._documents: dict[str, _Document] = {}
+        self._describe(self._resources)
+
+    def serve_custom(self, resources: Sequence[Resource]) -> None:
+        """Name `resources`, and only these, beside the kinds that are always there."""
+        self._describe((*self._resources, *resources))
+
+    def _describe(self, resources: Sequence[Resource]) -> None:
         served = [(gvr, resource) for resource in resources for gvr in (resource.gvr, *resource.other_versions)]
         groups: dict[str, dict[str, list[tuple[GVR, Resource]]]] = {}
         for gvr, resource in served:
@@ -42,7 +52,7 @@ class Discovery:
             }
             for group, versions in groups.items()
         }
-        self._documents: dict[str, _Document] = {}
+        self._documents = {}
         ordered = {group: ordered[group] for group in sorted(ordered, key=_group_rank)}
         core = {"": ordered.pop("", {})}
         self._add(
@@ -50,7 +60,7 @@ class Discovery:
             {
                 "kind": "APIVersions",
                 "versions": list(core[""]),
-                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._server_address}],
             },
             core,
         )
@@ -72,8 +82,10 @@ class Discovery:
         return tuple(self._documents)
 
     async def serve(self, call: Call) -> Response:
-        """Answer one of `paths`. Raises NotAcceptable."""
-        document = self._documents[call.info.path.rstrip("/")]
+        """Answer one of `paths`, or a path below `/apis/`. Raises NotAcceptable."""
+        document = self._documents.get(call.info.path.rstrip("/"))
+        if document is None:
+            return page_not_found()
         request = call.request
         body, etag, content_type = document.choose(request.headers.get("accept", ""))
         headers = {"content-type": content_type, "vary": "Accept"}
@@ -176,7 +188,7 @@ def _resource_list(api_version: str, members: Sequence[tuple[GVR, Resource]]) ->
         if resource.categories:
             entry["categories"] = list(resource.categories)
         if resource.is_stored and "create" in resource.verbs:
-            entry["storageVersionHash"] = storage_version_hash(resource.gvr)
+            entry["storageVersionHash"] = storage_version_hash(resource.stored_gvr)
         entries.append(entry)
         entries += (_subresource_entry(gvr, subresource) for subresource in _sorted(resource.subresources))
     listed: Object = {"kind": "APIResourceList", "groupVersion": api_version, "resources": entries}

@@ -65,3 +65,8 @@ def too_many_requests(why: str, retry_after_s: int) -> TooManyRequests:
 def could_not_find() -> StatusError:
     """The answer for a path that no resource and no handler serves."""
     return StatusError("the server could not find the requested resource", code=404, reason="NotFound")
+
+
+def page_not_found() -> Response:
+    """For a path that nothing serves; upstream's router answers it, not the API."""
+    return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")

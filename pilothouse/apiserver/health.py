@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from pilothouse.apiserver.app import Connector, page_not_found
+from pilothouse.apiserver.app import Connector
 from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.errors import page_not_found
 from pilothouse.kit.http.message import Response
 
 Check = Callable[[], Awaitable[str]]

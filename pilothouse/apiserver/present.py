@@ -54,8 +54,9 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
         if listing.remaining is not None:
             metadata["remainingItemCount"] = listing.remaining
     gvr = endpoint.gvr
-    if output.shape is Shape.WHOLE and not endpoint.is_converted:
-        body = list_body(gvr, metadata, [cached.wire for cached in listing.items])
+    if output.shape is Shape.WHOLE:
+        wires = (cached.wire for cached in listing.items)
+        body = list_body(gvr, metadata, list(map(endpoint.wire, wires) if endpoint.is_converted else wires))
         if output is PLAIN:
             return body_response(call, 200, body)
         return value_response(call, 200, orjson.loads(body))
@@ -63,15 +64,12 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
     items = (endpoint.from_stored(cached.object()) for cached in listing.items)
     if output.shape is Shape.TABLE:
         return value_response(call, 200, _table(endpoint, items, call.query, output, now, metadata))
-    if output.shape is Shape.PARTIAL:
-        answer = {
-            "kind": "PartialObjectMetadataList",
-            "apiVersion": f"meta.k8s.io/{output.version}",
-            "metadata": metadata,
-            "items": [partial(item, output.version) for item in items],
-        }
-        return value_response(call, 200, answer)
-    answer = {"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata, "items": list(items)}
+    answer = {
+        "kind": "PartialObjectMetadataList",
+        "apiVersion": f"meta.k8s.io/{output.version}",
+        "metadata": metadata,
+        "items": [partial(item, output.version) for item in items],
+    }
     return value_response(call, 200, answer)
 
 
@@ -119,7 +117,7 @@ def watch_encoder(call: Call, endpoint: Endpoint, plain: Encoder, clock_now: Any
     if output.shape is Shape.WHOLE:
         if not endpoint.is_converted:
             return plain
-        return endpoint.encoders.setdefault("converted", ObjectLines(endpoint))
+        return endpoint.encoders.setdefault("converted", ConvertedLines(endpoint))
     if output.shape is Shape.PARTIAL:
         return endpoint.encoders.setdefault(output, PartialLines(endpoint, output.version))
     key = (output, call.query.get("includeObject", ""))
@@ -146,6 +144,13 @@ class ObjectLines:
 
     def bookmark_form(self, obj: Object) -> Object:
         return self.form(obj)
+
+
+class ConvertedLines(ObjectLines):
+    """Watch events with whole objects at the endpoint's version."""
+
+    def event(self, type: str, cached: Cached) -> bytes:
+        return b'{"type":"%b","object":%b}\n' % (type.encode(), self._endpoint.wire(cached.wire))
 
 
 class PartialLines(ObjectLines):

@@ -115,7 +115,9 @@ class Registry:
         admission: Admission,
         lifecycle: Lifecycle | None = None,
         ttl_s: float | None = None,
+        read: Callable[[Cached], Object] = Cached.object,
     ) -> None:
+        """`read` decodes a stored object, in the form that `resource` has."""
         self.resource = resource
         self.cacher = cacher
         self.admission = admission
@@ -124,6 +126,8 @@ class Registry:
         self._rng = rng
         self.lifecycle: Lifecycle = lifecycle or NoLifecycle()
         self._ttl_s = ttl_s
+        self._read = read
+        self._stored_gvr = resource.stored_gvr
 
     async def get(self, namespace: str, name: str) -> Cached:
         """The object as it is now. Raises NotFound."""
@@ -191,7 +195,7 @@ class Registry:
     async def _put_new(self, obj: Object, write: Write) -> bytes:
         gvr = self.resource.gvr
         name = obj["metadata"]["name"]
-        value = encode(obj, gvr)
+        value = encode(obj, self._stored_gvr)
         namespace = write.namespace if gvr.namespaced else ""
         if write.dry_run:
             await self.cacher.fresh()
@@ -262,13 +266,13 @@ class Registry:
         raise AssertionError("unreachable")
 
     async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
-        draft = await change(present.object())
-        return await self._replace(present, draft, present.object(), write)
+        draft = await change(self._read(present))
+        return await self._replace(present, draft, self._read(present), write)
 
     async def _update_once(self, present: Cached, change: Change, write: Write, check: Check | None = None) -> bytes:
         resource = self.resource
-        old = present.object()
-        draft = await change(present.object())
+        old = self._read(present)
+        draft = await change(self._read(present))
         metadata = draft.setdefault("metadata", {})
         self._check_identity(metadata, present, old, write)
         self._isolate(draft, old, write)
@@ -287,7 +291,10 @@ class Registry:
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
                 undo = await self.lifecycle.updating(draft, old, dry_run=write.dry_run)
-                errors = [*resource.validate(draft), *resource.validate_update(draft, old)]
+                errors = [
+                    *(() if resource.ratchets else resource.validate(draft)),
+                    *resource.validate_update(draft, old),
+                ]
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
                 errors = list(resource.validate_status_update(draft, old))
@@ -343,18 +350,25 @@ class Registry:
     async def _replace(self, present: Cached, draft: Object, old: Object, write: Write) -> bytes:
         """Store the draft of an update; or nothing, if it changes nothing; or remove it, if nothing holds it any more."""
         if is_removed_by_update(self.resource, draft, old):
-            wire = splice(encode(draft, self.resource.gvr), present.revision)
+            wire = splice(encode(draft, self._stored_gvr), present.revision)
             if not write.dry_run:
                 await self._store.delete(present.key, expect=present.revision)
                 await self.lifecycle.deleted(old)
             return wire
-        if draft == old:
+        if draft == old and (self._read is Cached.object or self._is_stored_as(draft, present)):
             return present.wire
-        value = encode(draft, self.resource.gvr)
+        value = encode(draft, self._stored_gvr)
         if write.dry_run:
             return splice(value, present.revision)
         revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
         return splice(value, revision)
+
+    def _is_stored_as(self, draft: Object, present: Cached) -> bool:
+        """Whether writing the draft would store what is stored: if not, an update that changes nothing migrates the object."""
+        revision = draft["metadata"].get("resourceVersion")
+        same = encode(draft, self._stored_gvr) == present.value()
+        draft["metadata"]["resourceVersion"] = revision
+        return same
 
     # Delete
 
@@ -378,8 +392,7 @@ class Registry:
         raise AssertionError("unreachable")
 
     async def _delete_once(self, present: Cached, write: Write, options: DeleteOptions) -> Deleted:
-        gvr = self.resource.gvr
-        old = present.object()
+        old = self._read(present)
         check_preconditions(self.resource, old["metadata"], present.resource_version, options)
         attributes = self._attributes("DELETE", write, old=old)
         await self.admission.mutate(attributes)
@@ -397,7 +410,7 @@ class Registry:
         self.resource.mark_deleted(marked)
         if marked == old:
             return Deleted(present.wire, is_gone=False)
-        value = encode(marked, gvr)
+        value = encode(marked, self._stored_gvr)
         if write.dry_run:
             return Deleted(splice(value, present.revision), is_gone)
         revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)

@@ -138,7 +138,7 @@ async def run(values: Values) -> None:
                 "end the program that uses it, or give another --secure-port"
             ) from error
         try:
-            await asyncio.get_running_loop().create_future()
+            await api_server.run()
         finally:
             await asyncio.shield(server.stop())
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network
 from pilothouse.apiserver.app import ApiServer, Connector
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
+from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.health import Health, ping
 from pilothouse.apiserver.registry import Lifecycle, Registry
@@ -48,10 +49,13 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     """
     cachers = Cachers(store, clock)
     try:
-        secured = await security.build(options.security, cachers, RESOURCES, clock, rng)
+        secured = await security.build(
+            options.security, cachers, RESOURCES, clock, rng, registry_of=lambda resource: server.registry(resource)
+        )
     except ValueError as error:
         raise Fatal(str(error)) from error
     lifecycles: dict[GVR, Lifecycle] = {}
+    discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
     server = ApiServer(
         cachers,
         RESOURCES,
@@ -65,8 +69,11 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
         answerers=secured.answerers,
         connectors=secured.connectors,
-        paths={**secured.paths, **_paths(options, store)},
+        paths={**secured.paths, **_paths(options, store, discovery)},
     )
+    custom = CustomResources(server, (discovery.serve_custom,), clock)
+    await custom.open()
+    server.background.append(custom.run)
     addresses = Addresses(options.service_ranges, server.registry, rng)
     lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
     by_gvr = {resource.gvr: resource for resource in RESOURCES}
@@ -79,14 +86,14 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     return server
 
 
-def _paths(options: ServerOptions, store: Store) -> dict[str, Connector]:
+def _paths(options: ServerOptions, store: Store, discovery: Discovery) -> dict[str, Connector]:
     async def store_answers() -> str:
         await store.revision()
         return ""
 
     checks = {"ping": ping, "log": ping, "etcd": store_answers}
-    discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
-    paths: dict[str, Connector] = {"/version": version.serve, **dict.fromkeys(discovery.paths, discovery.serve)}
+    paths: dict[str, Connector] = {"/version": version.serve}
+    paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
     for name in ("livez", "readyz", "healthz"):
         paths |= Health(name, checks).paths()
     return paths

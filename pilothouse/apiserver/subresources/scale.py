@@ -20,6 +20,7 @@ from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, decode
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.errors import internal
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.present import value_response
 from pilothouse.apiserver.registry import Write
@@ -36,7 +37,10 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
     info = call.info
     if info.verb == "get":
         cached = await registry.get(info.namespace, info.name)
-        return value_response(call, 200, scale_of(cached.object(), paths))
+        obj = endpoint.from_stored(cached.object())
+        if paths.needs_replicas and _at(obj, paths.replicas) is None:
+            raise internal(f'the spec replicas field ".{".".join(paths.replicas)}" does not exist')
+        return value_response(call, 200, scale_of(obj, paths))
     options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions")
     write = Write(call.user, info.namespace, info.name, "scale", options.dry_run, options.to_object(), call.warnings)
     spoken = endpoint.of(endpoint.subresources["scale"])
@@ -61,7 +65,9 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
         _put(present, paths.replicas, (scale.get("spec") or {}).get("replicas", 0))
         return present
 
-    wire = await registry.update(change, write)
+    wire = await registry.update(
+        change, write, check=endpoint.resource.validate_update if paths.needs_replicas else None
+    )
     return value_response(call, 200, scale_of(orjson.loads(wire), paths))
 
 
@@ -70,8 +76,10 @@ def scale_of(obj: Mapping[str, Any], paths: ScalePaths) -> Object:
     metadata = {key: obj["metadata"][key] for key in _COPIED if key in obj["metadata"]}
     replicas = _at(obj, paths.replicas)
     status: Object = {"replicas": _at(obj, paths.status_replicas) or 0}
-    selected = _at(obj, paths.selector)
-    if selected:
+    selected = _at(obj, paths.selector) if paths.selector else None
+    if isinstance(selected, str):
+        status["selector"] = selected
+    elif selected:
         parsed = selector.from_map(selected) if paths.selector_is_map else selector.from_object(selected)
         status["selector"] = str(parsed)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -32,7 +33,7 @@ PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, UnsupportedMediaType, NotFound, Conflict, Invalid, Forbidden."""
     info = call.info
-    type_ = patch_type(call)
+    type_ = patch_type(call, endpoint.patch_types or PATCH_TYPES)
     document = patch_document(call)
     options = write_options(call.query, "PatchOptions")
     registry = await endpoint.registry()
@@ -60,16 +61,16 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
     return object_response(call, endpoint, 200, wire, now)
 
 
-def patch_type(call: Call) -> str:
+def patch_type(call: Call, understood: Sequence[str] = PATCH_TYPES) -> str:
     """Raises UnsupportedMediaType."""
     type_ = media_type(call.request.headers)
     if type_ == APPLY_PATCH:
         raise UnsupportedMediaType(
             "server-side apply (application/apply-patch+yaml) is not available in this version; use client-side apply or one of: "
-            + ", ".join(PATCH_TYPES)
+            + ", ".join(understood)
         )
-    if type_ not in PATCH_TYPES:
-        raise unsupported_media_type(PATCH_TYPES)
+    if type_ not in understood:
+        raise unsupported_media_type(tuple(understood))
     return type_
 
 

@@ -8,6 +8,8 @@ from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Resource
 
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+
 
 def _prepare_create(draft: Object) -> None:
     clears_status(gvr.CUSTOM_RESOURCE_DEFINITIONS)(draft)
@@ -26,6 +28,28 @@ def _record_stored_version(draft: Object) -> None:
         draft["status"] = {**(draft.get("status") or {}), "storedVersions": [*listed, stored]}
 
 
+def _stays_for_cleanup(definition: View) -> bool:
+    """A definition whose deletion begins stays until its objects are gone; from then on its finalizer holds it."""
+    return "deletionTimestamp" not in definition["metadata"]
+
+
+def _begin_cleanup(draft: Object) -> None:
+    metadata = draft["metadata"]
+    finalizers = metadata.get("finalizers") or []
+    if CLEANUP_FINALIZER in finalizers:
+        return
+    metadata["finalizers"] = [*finalizers, CLEANUP_FINALIZER]
+    pending = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": metadata["deletionTimestamp"],
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }
+    status = draft.get("status") or {}
+    draft["status"] = {**status, "conditions": [*(status.get("conditions") or ()), pending]}
+
+
 CUSTOM_RESOURCE_DEFINITION = Resource(
     gvr.CUSTOM_RESOURCE_DEFINITIONS,
     short_names=("crd", "crds"),
@@ -34,5 +58,7 @@ CUSTOM_RESOURCE_DEFINITION = Resource(
     unconditional_update=False,
     columns=(NAME, CREATED_AT),
     prepare_create=_prepare_create,
+    is_held=_stays_for_cleanup,
+    mark_deleted=_begin_cleanup,
     prepare_update=_prepare_update,
 )
