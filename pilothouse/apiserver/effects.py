@@ -24,7 +24,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.CSI_DRIVERS: "no CSI volumes are mounted",
     gvr.VOLUME_ATTACHMENTS: "nothing attaches volumes",
     gvr.VOLUME_ATTRIBUTES_CLASSES: "nothing modifies volumes",
-    gvr.RESOURCE_QUOTAS: "it is not enforced",
     gvr.INGRESSES: "no controller routes its traffic",
     gvr.NETWORK_POLICIES: "it is not enforced",
     gvr.CERTIFICATE_SIGNING_REQUESTS: "nothing signs it",

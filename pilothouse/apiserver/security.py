@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -17,11 +17,14 @@ from pilothouse.api import gvr as kinds
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
+from pilothouse.api.status import OBJECT_MODIFIED, conflict
+from pilothouse.api.user import User
 from pilothouse.apiserver import reviews
 from pilothouse.apiserver.admission import chain as admission
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.admission.plugin import Plugin
+from pilothouse.apiserver.admission.resource_quota import WriteStatus
 from pilothouse.apiserver.app import Answerer, Connector
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authn import issuer
@@ -42,13 +45,17 @@ from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.pods import PodStreams
+from pilothouse.apiserver.registry import Registry, Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
 from pilothouse.store.cacher import Cachers
 
 _NODE_KINDS = (kinds.PODS, kinds.PERSISTENT_VOLUMES, kinds.VOLUME_ATTACHMENTS, kinds.RESOURCE_SLICES)
+_SELF = User("system:apiserver", groups=("system:masters",))
 _AUTHENTICATION = "authentication.k8s.io"
 _AUTHORIZATION = "authorization.k8s.io"
+
+RegistryOf = Callable[[Resource], Awaitable[Registry]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,18 @@ class Security:
 
 
 async def build(
-    options: SecurityOptions, cachers: Cachers, resources: Sequence[Resource], clock: Clock, rng: random.Random
+    options: SecurityOptions,
+    cachers: Cachers,
+    resources: Sequence[Resource],
+    clock: Clock,
+    rng: random.Random,
+    *,
+    registry_of: RegistryOf,
 ) -> Security:
-    """Raises ValueError for an unknown mode or plugin, a bad token file or bundle; OSError, StoreUnavailable."""
+    """`registry_of` is first called by a request.
+
+    Raises ValueError for an unknown mode or plugin, a bad token file or bundle; OSError, StoreUnavailable.
+    """
     by_gvr = {resource.gvr: resource for resource in resources}
     objects = CachedObjects(cachers, by_gvr.__getitem__)
     await objects.prepare(RBAC_KINDS if "RBAC" in options.authorization_modes else ())
@@ -109,6 +125,7 @@ async def build(
         authorizer,
         clock,
         rng,
+        _quota_status(by_gvr[kinds.RESOURCE_QUOTAS], registry_of),
         enable=options.enable_admission,
         disable=options.disable_admission,
         always=always,
@@ -126,6 +143,21 @@ async def build(
         paths=_paths(options, keys, resources),
         objects=objects,
     )
+
+
+def _quota_status(quotas: Resource, registry_of: RegistryOf) -> WriteStatus:
+    async def write(quota: Object) -> None:
+        metadata = quota["metadata"]
+
+        async def change(present: Object) -> Object:
+            if present["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+                raise conflict(quotas.gvr.plural, quotas.gvr.group, metadata["name"], OBJECT_MODIFIED)
+            return {**present, "status": quota["status"]}
+
+        write = Write(_SELF, metadata["namespace"], metadata["name"], "status")
+        await (await registry_of(quotas)).change(change, write)
+
+    return write
 
 
 class _Keys:

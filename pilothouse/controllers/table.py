@@ -18,6 +18,7 @@ from pilothouse.controllers.node_ipam import NodeIPAMController
 from pilothouse.controllers.node_lifecycle import NodeLifecycleController
 from pilothouse.controllers.pod_gc import PodGarbageCollector
 from pilothouse.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.runtime import Declaration
 from pilothouse.controllers.service_account import ServiceAccountController
@@ -38,6 +39,7 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         DeploymentController,
         ReplicaSetController,
         NamespaceController,
+        ResourceQuotaController,
         ClusterRoleAggregationController,
         PodGarbageCollector,
         GarbageCollector,

@@ -51,7 +51,9 @@ async def cluster(tmp_path):
         verifying_keys=pki.public_key_path("sa").read_bytes,
         enable_admission=("NodeRestriction",),
     )
-    secured = await security.build(options, cachers, RESOURCES, clock, rng)
+    secured = await security.build(
+        options, cachers, RESOURCES, clock, rng, registry_of=lambda resource: server.registry(resource)
+    )
     server = ApiServer(
         cachers,
         RESOURCES,

@@ -20,6 +20,7 @@ from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCon
 from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
 from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
 from pilothouse.apiserver.admission.priority import Priority
+from pilothouse.apiserver.admission.resource_quota import ResourceQuota, WriteStatus
 from pilothouse.apiserver.admission.runtime_class import RuntimeClass
 from pilothouse.apiserver.admission.service_account import ServiceAccount
 from pilothouse.apiserver.admission.storage import PersistentVolumeClaimResize, StorageObjectInUseProtection
@@ -50,6 +51,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     CertificateSubjectRestriction,
     DefaultIngressClass,
     PodTopologyLabels,
+    ResourceQuota,
 )
 """All plugins there are, in upstream's order."""
 
@@ -97,6 +99,7 @@ def build(
     authorizer: Authorizer,
     clock: Clock,
     rng: random.Random,
+    write_quota_status: WriteStatus,
     *,
     enable: Sequence[str] = (),
     disable: Sequence[str] = (),
@@ -127,6 +130,7 @@ def build(
         CertificateSubjectRestriction: CertificateSubjectRestriction,
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
         PodTopologyLabels: lambda: PodTopologyLabels(objects),
+        ResourceQuota: lambda: ResourceQuota(objects, write_quota_status, clock),
     }
     on = (
         plugin

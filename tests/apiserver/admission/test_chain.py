@@ -28,6 +28,10 @@ class Signers(AlwaysDeny):
         return ALLOW if attributes.name == "a.b/*" else NO_OPINION
 
 
+async def unwritten(quota):
+    raise AssertionError("no quota")
+
+
 def named(name, namespace="", **more):
     return {"metadata": {"name": name, **({"namespace": namespace} if namespace else {})}, **more}
 
@@ -50,7 +54,7 @@ def objects():
 
 @pytest.fixture
 def admission(objects, clock):
-    return chain.build(objects, AlwaysDeny(), clock, random.Random(1), enable=["NodeRestriction"])
+    return chain.build(objects, AlwaysDeny(), clock, random.Random(1), unwritten, enable=["NodeRestriction"])
 
 
 async def admit(
@@ -270,7 +274,9 @@ class TestOthers:
         assert "Only bound persistent volume claims can be expanded" in message
 
     async def test_signing_requests(self, objects, clock):
-        admission = chain.build(objects, Signers(), clock, random.Random(1), always=[SigningRequestIdentity()])
+        admission = chain.build(
+            objects, Signers(), clock, random.Random(1), unwritten, always=[SigningRequestIdentity()]
+        )
         gvr = kinds.CERTIFICATE_SIGNING_REQUESTS
         made = await admit(admission, gvr, named("r", spec={"signerName": "a.b/c", "username": "root", "uid": "0"}))
         assert made["spec"] == {"signerName": "a.b/c", "username": "alice", "groups": ["system:authenticated"]}
@@ -291,17 +297,20 @@ class TestOthers:
     async def test_escalation(self, objects, clock):
         rbac = Rbac(objects)
         always = [RbacEscalation(EscalationCheck(rbac, rbac))]
-        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), always=always)
+        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), unwritten, always=always)
         role = named("r", "ns", rules=[{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
         assert "attempting to grant" in await refused(admission, kinds.ROLES, role)
 
     def test_flags(self, objects, clock):
         rng = random.Random(1)
         with pytest.raises(ValueError, match="unknown admission plugin 'X'"):
-            chain.build(objects, AlwaysDeny(), clock, rng, enable=["X"])
+            chain.build(objects, AlwaysDeny(), clock, rng, unwritten, enable=["X"])
         with pytest.raises(ValueError, match="both enabled and disabled"):
-            chain.build(objects, AlwaysDeny(), clock, rng, enable=["Priority"], disable=["Priority"])
-        names = {plugin.name for plugin in chain.build(objects, AlwaysDeny(), clock, rng, disable=["Priority"]).plugins}
+            chain.build(objects, AlwaysDeny(), clock, rng, unwritten, enable=["Priority"], disable=["Priority"])
+        names = {
+            plugin.name
+            for plugin in chain.build(objects, AlwaysDeny(), clock, rng, unwritten, disable=["Priority"]).plugins
+        }
         assert "Priority" not in names
         assert "NodeRestriction" not in names
         assert "ServiceAccount" in names

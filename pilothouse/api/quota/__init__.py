@@ -1,0 +1,1 @@
+"""What objects count for against ResourceQuotas: the rules that admission and the quota controller share."""
