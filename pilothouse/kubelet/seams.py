@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pilothouse.api.meta import UID, Object
 from pilothouse.api.views.pod import PodView
@@ -67,6 +67,15 @@ class ProbeResult(Enum):
     FAILURE = "failure"
 
 
+class ProbeCount(NamedTuple):
+    """What probes are counted by. `result` is `successful`, `failed` or `unknown`."""
+
+    uid: UID
+    container: str
+    kind: ProbeKind
+    result: str
+
+
 ProbeResults = Callable[[ProbeKind, str], ProbeResult]
 """`Prober.result`: the latest settled result of a probe of a container by its ID."""
 
@@ -88,6 +97,9 @@ class Prober(Protocol):
 
     def watch(self, wake: Callable[[UID], None]) -> None:
         """Call `wake` with a pod's UID whenever a settled result of one of its containers changes."""
+
+    def totals(self) -> Mapping[ProbeCount, int]:
+        """How many probes there have been of the pods that are probed."""
 
     async def run(self) -> None:
         """Probe until cancelled."""

@@ -38,7 +38,7 @@ from pilothouse.kubelet.runtime import (
     SandboxSpec,
     Stream,
 )
-from pilothouse.kubelet.seams import ContainerObject, ProbeKind, ProbeResult
+from pilothouse.kubelet.seams import ContainerObject, ProbeCount, ProbeKind, ProbeResult
 
 LIFETIME_ANNOTATION = "pilothouse.dev/simulated-lifetime"
 """On a pod: after how many seconds its containers end with success."""
@@ -338,6 +338,9 @@ class AlwaysHealthy:
 
     def watch(self, wake: Callable[[UID], None]) -> None:
         return
+
+    def totals(self) -> Mapping[ProbeCount, int]:
+        return {}
 
     async def run(self) -> None:
         await asyncio.Event().wait()

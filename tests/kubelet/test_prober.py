@@ -143,3 +143,17 @@ async def test_nothing_listens() -> None:
         outcome = await run_probe(action, target, Runtime())  # type: ignore[arg-type]
         assert not outcome.success
         assert "127.0.0.1:1" in outcome.output
+
+
+async def test_probes_are_counted_for_as_long_as_the_pod_is_known(bench: Bench) -> None:
+    bench.observe(readinessProbe=EXEC)
+    await bench.clock.advance(11)
+    bench.runtime.exit_code = 1
+    await bench.clock.advance(10)
+    counted = {(count.container, count.kind, count.result): n for count, n in bench.prober.totals().items()}
+    assert counted == {
+        ("main", ProbeKind.READINESS, "successful"): 2,
+        ("main", ProbeKind.READINESS, "failed"): 1,
+    }
+    bench.prober.forget(UID_)
+    assert not bench.prober.totals()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kubelet.probes.actions import Outcome, ProbeErrored, Target, run_probe
 from pilothouse.kubelet.runtime import ContainerRecord, PodRecord, Runtime
-from pilothouse.kubelet.seams import ProbeKind, ProbeResult
+from pilothouse.kubelet.seams import ProbeCount, ProbeKind, ProbeResult
 
 log = get_logger("pilothouse.kubelet.prober")
 
@@ -56,6 +57,7 @@ class PodProber:
         self._pods: dict[UID, PodView] = {}
         self._wakers: list[Callable[[UID], None]] = []
         self._group: asyncio.TaskGroup | None = None
+        self._totals: Counter[ProbeCount] = Counter()
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -91,8 +93,13 @@ class PodProber:
                 if container.get(field) and (kind, current.id) not in self._probing:
                     self._start(view.uid, kind, container, current, ips[0] if ips else "")
 
+    def totals(self) -> Mapping[ProbeCount, int]:
+        return self._totals
+
     def forget(self, uid: UID) -> None:
         self._pods.pop(uid, None)
+        for count in [count for count in self._totals if count.uid == uid]:
+            del self._totals[count]
         for key, probing in list(self._probing.items()):
             if probing.uid == uid:
                 self._stop(key, forget=True)
@@ -149,14 +156,20 @@ class PodProber:
         try:
             outcome = await run_probe(probe, target, self._runtime)
         except ProbeErrored as error:
+            self._count(uid, kind, target, "unknown")
             self._tell(uid, target, f"{title} probe errored and resulted in unknown state: {error}")
             return None
         except Exception:
             log.exception("a probe broke", pod=uid, container=target.container["name"], probe=kind.value)
             return None
+        self._count(uid, kind, target, "successful" if outcome.success else "failed")
         if not outcome.success:
             self._tell(uid, target, f"{title} probe failed: {outcome.output}")
         return outcome
+
+    def _count(self, uid: UID, kind: ProbeKind, target: Target, result: str) -> None:
+        if uid in self._pods:
+            self._totals[ProbeCount(uid, target.container["name"], kind, result)] += 1
 
     def _settle(self, uid: UID, kind: ProbeKind, target: Target, outcome: Outcome) -> None:
         key = (kind, target.container_id)

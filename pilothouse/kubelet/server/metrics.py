@@ -1,4 +1,4 @@
-"""The kubelet's metrics pages, under upstream's names: `/metrics`, `/metrics/resource`, `/metrics/cadvisor`.
+"""The kubelet's metrics pages, under upstream's names: `/metrics`, `/metrics/resource`, `/metrics/cadvisor`, `/metrics/probes`.
 
 Source: `pkg/kubelet/metrics`, `pkg/kubelet/metrics/collectors`, cAdvisor's `docs/storage/prometheus.md`.
 """
@@ -103,6 +103,24 @@ class Metrics:
         for (server, method, path), count in self._requests.items():
             requests.add(count, {"server_type": server, "method": method, "path": path})
         yield requests
+
+    def probe_page(self) -> bytes:
+        """`/metrics/probes`."""
+        names = {uid_of(pod): PodView(pod) for pod in self._kubelet.pods()}
+        total = Family("prober_probe_total", "counter", "Probes of containers by their result")
+        for count, number in self._kubelet.parts.prober.totals().items():
+            if (pod := names.get(count.uid)) is not None:
+                labels = {
+                    "container": count.container,
+                    "namespace": pod.namespace,
+                    "pod": pod.name,
+                    "pod_uid": count.uid,
+                    "probe_type": count.kind.value.capitalize(),
+                    "result": count.result,
+                }
+                total.add(number, labels)
+        start = Family("process_start_time_seconds", "gauge", "When this process started").add(self._started_at)
+        return render([start, total])
 
     async def resource_page(self) -> bytes:
         """`/metrics/resource`."""

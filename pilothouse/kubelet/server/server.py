@@ -214,6 +214,8 @@ class KubeletServer:
             match rest:
                 case []:
                     page = self._metrics.page()
+                case ["probes"]:
+                    page = self._metrics.probe_page()
                 case ["resource"]:
                     page = await self._metrics.resource_page()
                 case ["cadvisor"]:

@@ -271,6 +271,7 @@ async def test_metrics_and_stats(served: ServedBench) -> None:
     resources = (await served.ask("/metrics/resource")).body
     assert b"\ncontainer_cpu_usage_seconds_total" + labels + b" 7 110000\n" in resources
     assert b"\nresource_scrape_error 0\n" in resources
+    assert b"\nprocess_start_time_seconds " in (await served.ask("/metrics/probes")).body
     assert b"container_memory_usage_bytes{" in (await served.ask("/metrics/cadvisor")).body
 
 
