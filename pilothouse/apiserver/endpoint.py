@@ -7,6 +7,9 @@ from functools import cached_property
 
 import orjson
 
+from pilothouse.api.apply.resets import resets_of
+from pilothouse.api.apply.tracking import Tracker, Versions
+from pilothouse.api.apply.versions import BuiltIn
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
@@ -30,6 +33,7 @@ class Endpoint:
         """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
         self._open_registry = open_registry
         self._registry: Registry | None = None
+        self._trackers: dict[str, Tracker] = {}
 
     def of(self, subresource: Subresource) -> Endpoint:
         """The endpoint of what a subresource speaks, which is not stored."""
@@ -48,6 +52,23 @@ class Endpoint:
     def schema(self) -> Schema:
         """Of what clients send."""
         return schema_of(self.gvr.api_version, self.gvr.kind)
+
+    def owned_versions(self) -> Versions:
+        """The versions in whose fields ownership may be told."""
+        return BuiltIn((self.resource.gvr, *self.resource.other_versions, self.gvr))
+
+    def tracker(self, subresource: str) -> Tracker:
+        """Keeps the ownership of fields for writes through a subresource; empty: of the object itself."""
+        tracker = self._trackers.get(subresource)
+        if tracker is None:
+            tracker = self._trackers[subresource] = Tracker(
+                self.gvr,
+                self.owned_versions(),
+                self.schema.empty(),
+                subresource=subresource,
+                resets=resets_of(self.resource, subresource),
+            )
+        return tracker
 
     def to_stored(self, obj: Object) -> Object:
         """An object of a client in the version that is stored, with its defaults."""

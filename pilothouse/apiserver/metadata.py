@@ -12,7 +12,7 @@ from typing import Any
 from pilothouse.api.meta import Object, format_time
 from pilothouse.api.status import BadRequest
 
-_WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields")
+_WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 _KEPT_ON_UPDATE = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 _SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
@@ -72,7 +72,7 @@ def check_name(obj: Mapping[str, Any], namespace: str, name: str) -> None:
 
 
 def keep_system_fields(metadata: Object, old: Mapping[str, Any]) -> None:
-    """Carry over to an update what only the server sets."""
+    """Carry over to an update what only the server sets; managedFields apart."""
     if not metadata.get("uid"):
         metadata["uid"] = old.get("uid", "")
     for field in _KEPT_ON_UPDATE:
@@ -84,7 +84,6 @@ def keep_system_fields(metadata: Object, old: Mapping[str, Any]) -> None:
         metadata["generation"] = old["generation"]
     else:
         metadata.pop("generation", None)
-    metadata.pop("managedFields", None)
     metadata.pop("selfLink", None)
 
 

@@ -16,6 +16,7 @@ from pilothouse.api.path import (
     invalid,
     invalid_object,
     not_supported,
+    required,
     too_long,
 )
 from pilothouse.api.schema import FieldValidation
@@ -37,6 +38,8 @@ class WriteOptions:
     field_manager: str = ""
     field_validation: FieldValidation = FieldValidation.WARN
     kind: str = "CreateOptions"
+    force: bool = False
+    """Whether an apply takes fields over from others."""
 
     def to_object(self) -> dict[str, Any]:
         options: dict[str, Any] = {"kind": self.kind, "apiVersion": "meta.k8s.io/v1"}
@@ -45,18 +48,22 @@ class WriteOptions:
         if self.field_manager:
             options["fieldManager"] = self.field_manager
         options["fieldValidation"] = self.field_validation.value
+        if self.force:
+            options["force"] = True
         return options
 
 
 _DEFAULT_WRITE = {kind: WriteOptions(kind=kind) for kind in ("CreateOptions", "UpdateOptions", "PatchOptions")}
 
 
-def write_options(query: Query, kind: str) -> WriteOptions:
+def write_options(query: Query, kind: str, *, is_apply: bool = False) -> WriteOptions:
     """Raises Invalid."""
-    if not query:
+    if not query and not is_apply:
         return _DEFAULT_WRITE[kind]
     errors: list[FieldError] = []
     manager = query.get("fieldManager", "")
+    if is_apply and not manager:
+        errors.append(required(Path("fieldManager"), "is required for apply patch"))
     if len(manager.encode()) > _FIELD_MANAGER_LIMIT:
         errors.append(too_long(Path("fieldManager"), _FIELD_MANAGER_LIMIT))
     errors += (
@@ -70,11 +77,12 @@ def write_options(query: Query, kind: str) -> WriteOptions:
     checking = query.get("fieldValidation", "") or "Warn"
     if checking not in ("Ignore", "Warn", "Strict"):
         errors.append(not_supported(Path("fieldValidation"), checking, ["", "Ignore", "Strict", "Warn"]))
-    if "force" in query and kind == "PatchOptions":
+    if "force" in query and kind == "PatchOptions" and not is_apply:
         errors.append(field_forbidden(Path("force"), "may not be specified for non-apply patch"))
     if errors:
         raise invalid_object(_META_GROUP, kind, "", errors)
-    return WriteOptions(bool(dry_run), manager, FieldValidation(checking), kind)
+    force = is_apply and is_true(query.get("force", "false"))
+    return WriteOptions(bool(dry_run), manager, FieldValidation(checking), kind, force)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,12 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.api.validate.metadata import validate_metadata, validate_metadata_update
 from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver import ownership
 from pilothouse.apiserver.attributes import Admission, Attributes, Operation
 from pilothouse.apiserver.deletion import Step, check_preconditions, is_removed_by_update, plan_deletion
 from pilothouse.apiserver.encode import encode
 from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.apiserver.ownership import Track
 from pilothouse.kit.clock import Clock
 from pilothouse.store.base import ABSENT, Revision, Store, StoreUnavailable, WriteConflict, key_of
 from pilothouse.store.cached import Cached, splice
@@ -91,6 +93,8 @@ class Write:
     dry_run: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    track: Track | None = None
+    """Who owns which field afterwards; None for what the server does by itself, which leaves ownership as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +156,9 @@ class Registry:
         rules.clear_system_fields(metadata)
         rules.set_namespace(metadata, write.namespace if resource.gvr.namespaced else "")
         self._drop_duplicate_owners(metadata, write)
+        self._track(None, obj, write)
         attributes = self._attributes("CREATE", write, obj=obj)
-        await self.admission.mutate(attributes)
+        await self._mutate(attributes, obj)
         base = metadata.get("generateName") if not metadata.get("name") else None
         for attempt in range(GENERATE_NAME_ATTEMPTS):
             rules.fill_system_fields(metadata, self._clock.now(), self._rng)
@@ -278,8 +283,9 @@ class Registry:
         self._isolate(draft, old, write)
         rules.keep_system_fields(metadata, old["metadata"])
         self._drop_duplicate_owners(metadata, write)
+        self._track(old, draft, write)
         attributes = self._attributes("UPDATE", write, obj=draft, old=old)
-        await self.admission.mutate(attributes)
+        await self._mutate(attributes, draft)
         metadata = draft["metadata"]
         rules.keep_system_fields(metadata, old["metadata"])
         metadata["resourceVersion"] = present.resource_version
@@ -355,6 +361,7 @@ class Registry:
                 await self._store.delete(present.key, expect=present.revision)
                 await self.lifecycle.deleted(old)
             return wire
+        ownership.keep_times(draft, old)
         if draft == old and (self._read is Cached.object or self._is_stored_as(draft, present)):
             return present.wire
         value = encode(draft, self._stored_gvr)
@@ -427,6 +434,17 @@ class Registry:
                 raise
 
     # Shared
+
+    def _track(self, live: Mapping[str, Any] | None, draft: Object, write: Write) -> None:
+        if write.track is None:
+            ownership.untracked(live, draft)
+        else:
+            write.track(live, draft, self._clock.now())
+
+    async def _mutate(self, attributes: Attributes, draft: Object) -> None:
+        owners = draft["metadata"].get("managedFields")
+        await self.admission.mutate(attributes)
+        ownership.after_admission(draft, owners, attributes.warnings)
 
     def _metadata_faults(self, obj: Object) -> list[FieldError]:
         return validate_metadata(

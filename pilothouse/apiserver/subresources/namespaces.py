@@ -9,6 +9,7 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
 from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.kit.http.message import Response
 
@@ -20,7 +21,8 @@ async def finalize(call: Call, endpoint: Endpoint, now: float) -> Response:
     name = call.info.name
     rules.check_name(sent, "", name)
     registry = await endpoint.registry()
-    write = Write(call.user, name, name, "finalize", options.dry_run, options.to_object(), call.warnings)
+    track = tracking(call, endpoint, options)
+    write = Write(call.user, name, name, "finalize", options.dry_run, options.to_object(), call.warnings, track)
 
     async def change(present: Object) -> Object:
         if revision := sent["metadata"].get("resourceVersion"):

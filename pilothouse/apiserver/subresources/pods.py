@@ -21,8 +21,11 @@ from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import WriteOptions, write_options
+from pilothouse.apiserver.ownership import keep
 from pilothouse.apiserver.present import object_response, value_response
 from pilothouse.apiserver.registry import Change, Registry, Write
+from pilothouse.apiserver.tracking import tracking
+from pilothouse.apiserver.verbs.apply import applied, configuration, is_apply
 from pilothouse.apiserver.verbs.body import load, read_object
 from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
 from pilothouse.kit.http.message import Response
@@ -145,12 +148,23 @@ async def _part(
     registry = await endpoint.registry()
     if info.verb == "get":
         return object_response(call, endpoint, 200, (await registry.get(info.namespace, info.name)).wire, now)
-    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions")
-    change = (
-        _replacing(call, endpoint, options, take) if info.verb == "update" else _patching(call, endpoint, options, take)
-    )
+    applies = info.verb == "patch" and is_apply(call)
+    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions", is_apply=applies)
+    if applies:
+        change = _applying(call, endpoint, options, take, now)
+    elif info.verb == "update":
+        change = _replacing(call, endpoint, options, take)
+    else:
+        change = _patching(call, endpoint, options, take)
     write = Write(
-        call.user, info.namespace, info.name, info.subresource, options.dry_run, options.to_object(), call.warnings
+        call.user,
+        info.namespace,
+        info.name,
+        info.subresource,
+        options.dry_run,
+        options.to_object(),
+        call.warnings,
+        keep if applies else tracking(call, endpoint, options),
     )
     return object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
 
@@ -180,6 +194,27 @@ def _patching(
         rules.check_name(sent, call.info.namespace, call.info.name)
         _keep_preconditions(present, sent)
         take(present, sent)
+        return present
+
+    return change
+
+
+def _applying(
+    call: Call,
+    endpoint: Endpoint,
+    options: WriteOptions,
+    take: Callable[[Object, Mapping[str, Any]], None],
+    now: float,
+) -> Change:
+    config = configuration(call, options)
+
+    async def change(present: Object) -> Object:
+        sent = applied(call, endpoint, options, json_copy(present), config, now)
+        rules.check_name(sent, call.info.namespace, call.info.name)
+        _keep_preconditions(present, sent)
+        take(present, sent)
+        if entries := sent["metadata"].get("managedFields"):
+            present["metadata"]["managedFields"] = entries
         return present
 
     return change

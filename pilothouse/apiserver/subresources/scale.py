@@ -11,19 +11,24 @@ from typing import Any
 import orjson
 
 from pilothouse.api import selector
+from pilothouse.api.apply.scale import from_scale, to_scale
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.resource import ScalePaths
 from pilothouse.api.schema import schema_of
 from pilothouse.api.status import conflict
+from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, decode
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import internal
 from pilothouse.apiserver.options import WriteOptions, write_options
+from pilothouse.apiserver.ownership import keep, take
 from pilothouse.apiserver.present import value_response
 from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.tracking import manager_of
+from pilothouse.apiserver.verbs.apply import configuration, is_apply
 from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
 from pilothouse.kit.http.message import Response
 
@@ -41,28 +46,49 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
         if paths.needs_replicas and _at(obj, paths.replicas) is None:
             raise internal(f'the spec replicas field ".{".".join(paths.replicas)}" does not exist')
         return value_response(call, 200, scale_of(obj, paths))
-    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions")
-    write = Write(call.user, info.namespace, info.name, "scale", options.dry_run, options.to_object(), call.warnings)
+    applies = info.verb == "patch" and is_apply(call)
+    options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions", is_apply=applies)
+    write = Write(
+        call.user, info.namespace, info.name, "scale", options.dry_run, options.to_object(), call.warnings, keep
+    )
     spoken = endpoint.of(endpoint.subresources["scale"])
+    tracker = spoken.tracker("scale")
+
+    def tracked(old: Object, scale: Object) -> Object:
+        tracker.update(old, scale, manager_of(call, options), now)
+        return scale
+
     if info.verb == "update":
         sent = _read(call, spoken, options)
 
-        async def wanted(present: Object) -> Object:
-            return sent
+        def wanted(old: Object) -> Object:
+            return tracked(old, json_copy(sent))
+    elif applies:
+        config = configuration(call, options)
+
+        def wanted(old: Object) -> Object:
+            scale = tracker.apply(old, json_copy(config), options.field_manager, now, force=options.force)
+            call.warnings.extend(spoken.schema.load(scale, strict=options.field_validation))
+            return scale
     else:
         type_, document = patch_type(call), patch_document(call)
 
-        async def wanted(present: Object) -> Object:
-            patched = apply_patch(type_, scale_of(present, paths), document, spoken)
+        def wanted(old: Object) -> Object:
+            patched = apply_patch(type_, json_copy(old), document, spoken)
             check_identity(patched, spoken.gvr)
             call.warnings.extend(spoken.schema.load(patched, strict=options.field_validation))
-            return patched
+            return tracked(old, patched)
 
     async def change(present: Object) -> Object:
-        scale = await wanted(present)
+        entries = present["metadata"].get("managedFields") or []
+        old = scale_of(present, paths)
+        take(old["metadata"], to_scale(entries, paths.replicas))
+        scale = wanted(old)
         rules.check_name(scale, info.namespace, info.name)
         _check(scale, present, endpoint)
         _put(present, paths.replicas, (scale.get("spec") or {}).get("replicas", 0))
+        after = scale["metadata"].get("managedFields") or []
+        take(present["metadata"], from_scale(entries, after, paths.replicas, endpoint.gvr.api_version))
         return present
 
     wire = await registry.update(

@@ -27,6 +27,9 @@ def load(
         obj["metadata"] = metadata = {}
     if not isinstance(metadata, dict):
         raise BadRequest(f"{endpoint.gvr.kind}.metadata must be an object")
+    if metadata.get("managedFields") == []:
+        # The other way to say that ownership is to be forgotten; an empty list would be left out.
+        metadata["managedFields"] = [{}]
     call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates)
     obj.setdefault("metadata", {})
     return endpoint.to_stored(obj)

@@ -7,6 +7,7 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
 from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.kit.http.message import Response
 
@@ -24,6 +25,7 @@ async def create(call: Call, endpoint: Endpoint, now: float) -> Response:
         dry_run=options.dry_run,
         options=options.to_object(),
         warnings=call.warnings,
+        track=tracking(call, endpoint, options),
     )
     wire = await registry.create(obj, write)
     return object_response(call, endpoint, 201, wire, now)

@@ -1,4 +1,4 @@
-"""PATCH of an object or of its status: JSON patch, merge patch, strategic merge patch."""
+"""PATCH of an object or of its status: JSON patch, merge patch, strategic merge patch; `apply` is for configurations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.patch import json as json_patch
 from pilothouse.api.patch import merge as merge_patch
 from pilothouse.api.patch import strategic as strategic_patch
-from pilothouse.api.status import BadRequest, UnsupportedMediaType
+from pilothouse.api.status import BadRequest
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, media_type
@@ -20,18 +20,21 @@ from pilothouse.apiserver.errors import unsupported_media_type
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
 from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.tracking import tracking
+from pilothouse.apiserver.verbs.apply import APPLY_PATCH, apply, is_apply
 from pilothouse.apiserver.verbs.body import load
 from pilothouse.kit.http.message import Response
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 
 
 async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, UnsupportedMediaType, NotFound, Conflict, Invalid, Forbidden."""
+    if is_apply(call):
+        return await apply(call, endpoint, now)
     info = call.info
     type_ = patch_type(call, endpoint.patch_types or PATCH_TYPES)
     document = patch_document(call)
@@ -45,10 +48,11 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         options.dry_run,
         options.to_object(),
         call.warnings,
+        tracking(call, endpoint, options),
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
 
-    async def apply(present: Object) -> Object:
+    async def change(present: Object) -> Object:
         del call.warnings[warned:]
         patched = apply_patch(type_, endpoint.from_stored(present), document, endpoint)
         check_identity(patched, endpoint.gvr)
@@ -57,20 +61,15 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         return draft
 
     warned = len(call.warnings)
-    wire = await registry.update(apply, write)
+    wire = await registry.update(change, write)
     return object_response(call, endpoint, 200, wire, now)
 
 
 def patch_type(call: Call, understood: Sequence[str] = PATCH_TYPES) -> str:
     """Raises UnsupportedMediaType."""
     type_ = media_type(call.request.headers)
-    if type_ == APPLY_PATCH:
-        raise UnsupportedMediaType(
-            "server-side apply (application/apply-patch+yaml) is not available in this version; use client-side apply or one of: "
-            + ", ".join(understood)
-        )
     if type_ not in understood:
-        raise unsupported_media_type(tuple(understood))
+        raise unsupported_media_type((*understood, APPLY_PATCH))
     return type_
 
 

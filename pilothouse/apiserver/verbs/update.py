@@ -11,6 +11,7 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
 from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.kit.http.message import Response
 
@@ -30,6 +31,7 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         options.dry_run,
         options.to_object(),
         call.warnings,
+        tracking(call, endpoint, options),
     )
     attempts = 0
 

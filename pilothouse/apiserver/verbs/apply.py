@@ -1,0 +1,123 @@
+"""Server-side apply: PATCH with a configuration that says what its author wants to own of an object. Source: KEP-555."""
+
+from __future__ import annotations
+
+import orjson
+
+from pilothouse.api.meta import Object
+from pilothouse.api.schema import FieldValidation
+from pilothouse.api.schema.duplicates import duplicate_fields
+from pilothouse.api.status import AlreadyExists, BadRequest, NotFound, StatusError, conflict
+from pilothouse.api.view import json_copy
+from pilothouse.apiserver import metadata as rules
+from pilothouse.apiserver import ownership
+from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.decode import media_type
+from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.options import WriteOptions, write_options
+from pilothouse.apiserver.present import object_response
+from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.verbs.body import load
+from pilothouse.kit.http.message import Response
+
+APPLY_PATCH = "application/apply-patch+yaml"
+ATTEMPTS = 3
+"""How often it is tried again when the object comes or goes meanwhile."""
+
+
+def is_apply(call: Call) -> bool:
+    return media_type(call.request.headers) == APPLY_PATCH
+
+
+async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
+    """Of an object, which is created if it does not exist, or of its status. Raises BadRequest, Conflict, Invalid, Forbidden."""
+    info = call.info
+    options = write_options(call.query, "PatchOptions", is_apply=True)
+    config = configuration(call, options)
+    registry = await endpoint.registry()
+    write = Write(
+        call.user,
+        info.namespace,
+        info.name,
+        info.subresource,
+        options.dry_run,
+        options.to_object(),
+        call.warnings,
+        ownership.keep,
+    )
+    namespace = info.namespace if endpoint.gvr.namespaced else ""
+    warned = len(call.warnings)
+
+    async def change(present: Object | None) -> Object:
+        del call.warnings[warned:]
+        draft = applied(call, endpoint, options, present, config, now)
+        rules.check_name(draft, namespace, info.name)
+        return draft
+
+    missing: StatusError | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            return object_response(call, endpoint, 200, await registry.update(change, write), now)
+        except NotFound:
+            if info.subresource or registry.cacher.get(namespace, info.name) is not None:
+                raise
+        await call.authorize("create")
+        draft = await change(None)
+        if uid := draft["metadata"].get("uid"):
+            gvr = endpoint.gvr
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise conflict(gvr.plural, gvr.group, info.name, why)
+        try:
+            return object_response(call, endpoint, 201, await registry.create(draft, write), now)
+        except AlreadyExists as error:
+            missing = error
+    assert missing is not None
+    raise missing
+
+
+def configuration(call: Call, options: WriteOptions) -> Object:
+    """The decoded body, which may be JSON as well. Raises BadRequest."""
+    body = call.request.body
+    problems: list[str] = []
+    if body[:1] == b"{":
+        try:
+            config = orjson.loads(body)
+            problems = [
+                f'key "{path.rpartition(".")[2]}" already set in map' for path in duplicate_fields(body, config)
+            ]
+        except orjson.JSONDecodeError:
+            config, problems = _yaml(body)
+    else:
+        config, problems = _yaml(body)
+    if not isinstance(config, dict):
+        raise BadRequest(
+            "error decoding YAML: json: cannot unmarshal value into Go value of type map[string]interface {}"
+        )
+    if problems and options.field_validation is not FieldValidation.IGNORE:
+        listed = "\n  ".join(problems)
+        text = f"error converting YAML to JSON: yaml: unmarshal errors:\n  {listed}"
+        if options.field_validation is FieldValidation.STRICT:
+            raise BadRequest(f"error strict decoding YAML: {text}")
+        call.warnings.append(text.replace("\n", " "))
+    return config
+
+
+def _yaml(body: bytes) -> tuple[object, list[str]]:
+    from pilothouse.apiserver import yaml
+
+    try:
+        config, duplicates = yaml.load(body)
+    except ValueError as error:
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: yaml: {error}") from None
+    return config, [f'key "{key}" already set in map' for key in duplicates]
+
+
+def applied(
+    call: Call, endpoint: Endpoint, options: WriteOptions, present: Object | None, config: Object, now: float
+) -> Object:
+    """The stored object `present` with the configuration merged into it, loaded and defaulted. Raises Conflict, BadRequest."""
+    if present is not None and endpoint.gvr != endpoint.resource.gvr:
+        present = endpoint.from_stored(present)
+    tracker = endpoint.tracker(call.info.subresource)
+    draft = tracker.apply(present, json_copy(config), options.field_manager, now, force=options.force)
+    return load(draft, call, endpoint, options)
