@@ -49,6 +49,9 @@ def load(paths: Paths) -> Settings | None:
         text = paths.settings.read_text()
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Fatal(f"{paths.settings} cannot be read ({reason}): correct that, or give another --directory") from error
     try:
         values: dict[str, Any] = json.loads(text)
         return Settings(**values)
