@@ -34,7 +34,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.MUTATING_ADMISSION_POLICIES: "it is not applied",
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS: "it is not applied",
     gvr.API_SERVICES: "requests are not passed on to its server",
-    gvr.CUSTOM_RESOURCE_DEFINITIONS: "its resources are not served",
     gvr.RESOURCE_CLAIMS: "nothing allocates devices",
     gvr.RESOURCE_CLAIM_TEMPLATES: "nothing allocates devices",
     gvr.FLOW_SCHEMAS: "requests are not queued by it",

@@ -40,7 +40,7 @@ def drop_nulls(value: Any, schema: Structural | None) -> None:
     if value.__class__ is dict:
         dropped = []
         for name, child in value.items():
-            found = None if schema is None else schema.field(name)
+            found = None if schema is None else schema.member(name)
             if child is None and found is not None and not found.nullable and found.default is None:
                 dropped.append(name)
             elif child.__class__ is dict or child.__class__ is list:

@@ -53,7 +53,7 @@ def coerce(value: Any, schema: Structural | None, path: str = "") -> list[str]:
             unknown += load_metadata(value, path)
         for key, child in value.items():
             if child.__class__ is dict or child.__class__ is list:
-                unknown += coerce(child, schema.field(key), f"{path}.{key}" if path else key)
+                unknown += coerce(child, schema.member(key), f"{path}.{key}" if path else key)
     elif value.__class__ is list:
         for index, item in enumerate(value):
             unknown += coerce(item, schema.items, f"{path}[{index}]")

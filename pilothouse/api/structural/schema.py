@@ -8,10 +8,8 @@ pruning and defaulting go by, and value validations, which may nest in `allOf`, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-_NONE: Mapping[str, Structural] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Structural:
     nullable: bool = False
     default: Any = None
     """None: there is none; JSON's null cannot be a default."""
-    properties: Mapping[str, Structural] = _NONE
+    properties: Mapping[str, Structural] = field(default_factory=dict)
     additional: Structural | bool | None = None
     """The schema of further properties, whether there may be any, or None if nothing is said."""
     items: Structural | None = None
@@ -73,7 +71,7 @@ class Structural:
             return ("integer", "string")
         return (self.type,) if self.type else ()
 
-    def field(self, name: str) -> Structural | None:
+    def member(self, name: str) -> Structural | None:
         """The schema of a property, declared by name or by `additionalProperties`."""
         found = self.properties.get(name)
         if found is None and isinstance(self.additional, Structural):
