@@ -36,11 +36,13 @@ def up(
     if supervisor_pid(paths) is not None:
         wanted = _running_settings(paths, given)
         progress.note("The cluster is already running.")
+        since = 0.0
     else:
         wanted = _wanted_settings(paths, given)
         _prepare(paths, wanted, progress)
+        since = time.time()
         start_supervisor(paths, directory)
-    _wait(paths, wanted, timeout_s, progress)
+    _wait(paths, wanted, since, timeout_s, progress)
     if merge_kubeconfig:
         _merge_kubeconfig(paths, progress)
     progress.note(_what_next(wanted, paths, directory, merged=merge_kubeconfig))
@@ -117,10 +119,10 @@ def _install_packages(progress: Progress) -> None:
                 raise Fatal(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
 
 
-def _wait(paths: Paths, wanted: Settings, timeout_s: float, progress: Progress) -> None:
+def _wait(paths: Paths, wanted: Settings, since: float, timeout_s: float, progress: Progress) -> None:
+    """Until every node is ready by what its kubelet said after `since`: what the store has of an earlier start does not count."""
     api = cluster.Api(wanted, paths)
     deadline = time.monotonic() + timeout_s
-    since = time.time()
     with progress.step("Starting the control plane"):
         _until(api.is_ready, paths, deadline, "the API server is not ready")
     names = set(credentials.node_names(wanted))
