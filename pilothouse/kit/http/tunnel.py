@@ -16,6 +16,7 @@ from pilothouse.kit.http.message import Response
 
 CONNECT_TIMEOUT_S = 10.0
 HEAD_TIMEOUT_S = 60.0
+GOODBYE_S = 2.0
 _CHUNK_BYTES = 64 * 1024
 _HEAD_BYTES = 64 * 1024
 _ERROR_BYTES = 16 * 1024
@@ -132,24 +133,36 @@ async def open_upgraded(
     return Opened(code, answer, None, text)
 
 
-async def join(one: Stream, other: Stream) -> None:
-    """Carry bytes both ways until either side ends; then both are closed."""
+async def join(client: Stream, far: Stream) -> None:
+    """Carry bytes both ways until either side ends; then both are closed.
+
+    When the far side ends, the client gets a moment to take what is on its way: a connection that is closed while something that the
+    client has sent is unread is reset, and what the client has not read yet is lost.
+    """
     try:
         async with asyncio.TaskGroup() as tasks:
-            first = tasks.create_task(_carry(one[0], other[1]))
-            second = tasks.create_task(_carry(other[0], one[1]))
-            first.add_done_callback(lambda _: second.cancel())
-            second.add_done_callback(lambda _: first.cancel())
+            coming = tasks.create_task(_carry(client[0], far[1]))
+            going = tasks.create_task(_carry(far[0], client[1]))
+            coming.add_done_callback(lambda _: going.cancel())
+            await asyncio.wait([going])
+            await asyncio.wait([coming], timeout=GOODBYE_S)
+            coming.cancel()
     finally:
-        one[1].close()
-        other[1].close()
+        client[1].close()
+        far[1].close()
 
 
 async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Until the source ends. What a sink does not take any more is dropped: that it has ended is seen where it is read."""
+    is_open = True
     try:
         while chunk := await source.read(_CHUNK_BYTES):
-            sink.write(chunk)
-            await sink.drain()
+            if is_open:
+                try:
+                    sink.write(chunk)
+                    await sink.drain()
+                except (ConnectionError, ssl.SSLError):
+                    is_open = False
     except (ConnectionError, ssl.SSLError):
         return
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.http.spdy import SpdyConnection
-from pilothouse.kit.http.tunnel import Opened, Stream, Target, open_upgraded
+from pilothouse.kit.http.tunnel import GOODBYE_S, Opened, Stream, Target, open_upgraded
 from pilothouse.kit.http.websocket import CloseCode, ProtocolError, WebSocket, accept, offered_protocols
 
 V5 = "v5.channel.k8s.io"
@@ -23,7 +23,6 @@ _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 _CHANNELS = {_ERROR: "error", _STDIN: "stdin", _STDOUT: "stdout", _STDERR: "stderr", _RESIZE: "resize"}
 """Stream types by channel, in the order in which the streams are opened."""
 _PIECE_BYTES = 32 * 1024
-_GOODBYE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,9 @@ class _Translation:
         try:
             while (message := await self._socket.receive()) is not None:
                 if message:
-                    await self._on_message(message[0], message[1:])
+                    # A runtime that takes nothing any more may still have something to say.
+                    with contextlib.suppress(ConnectionError):
+                        await self._on_message(message[0], message[1:])
         except ProtocolError as error:
             await self._socket.close(error.code, str(error))
 
@@ -135,8 +136,9 @@ async def _carry(socket: WebSocket, far: Stream) -> None:
     async def to_runtime() -> None:
         try:
             while (message := await socket.receive()) is not None:
-                writer.write(message)
-                await writer.drain()
+                with contextlib.suppress(ConnectionError):
+                    writer.write(message)
+                    await writer.drain()
         except ProtocolError as error:
             await socket.close(error.code, str(error))
 
@@ -161,7 +163,7 @@ async def _until_over(from_client: Coroutine[Any, Any, None], to_client: Corouti
         going = group.create_task(_quietly(to_client))
         coming.add_done_callback(lambda _: going.cancel())
         await asyncio.wait([going])
-        await asyncio.wait([coming], timeout=_GOODBYE_S)
+        await asyncio.wait([coming], timeout=GOODBYE_S)
         coming.cancel()
 
 
