@@ -11,13 +11,14 @@ from pathlib import Path
 
 from bench import objects, runtime
 from bench.cluster import Cluster, whole_cluster
-from bench.http import Server
+from bench.http import Load, encode
 from bench.memory import until_service_account
 from bench.report import Measurement
 from pilothouse.main.runtime.images import File, ImageConfig, pack
 
 ONE_BY_ONE = 20
 AT_ONCE = 50
+CONNECTIONS = 8
 TIMEOUT_S = 60.0
 _BUSYBOX = Path("/bin/busybox")
 _PODS = "/api/v1/namespaces/default/pods"
@@ -31,43 +32,45 @@ async def measure(*, simulated: int) -> AsyncIterator[Measurement]:
         await until_service_account(server, "default")
         states = _States()
         watch = await server.watch(f"{_PODS}?watch=1", states.see)
+        load = await server.load(CONNECTIONS)
         try:
             # The first pod pays for what is imported and set up once.
-            await _one(server, states, "warm", node_name)
-            times = [await _one(server, states, f"one-{number}", node_name) for number in range(ONE_BY_ONE)]
+            await _one(load, states, "warm", node_name)
+            times = [await _one(load, states, f"one-{number}", node_name) for number in range(ONE_BY_ONE)]
             ready, gone = [ready for ready, _ in times], [gone for _, gone in times]
             yield Measurement("pods.ready", statistics.median(ready), f"{min(ready):.3f} to {max(ready):.3f}")
             yield Measurement("pods.gone", statistics.median(gone), f"{min(gone):.3f} to {max(gone):.3f}")
-            yield await _many(server, states, node_name)
+            yield await _many(load, states, node_name)
         finally:
+            load.close()
             watch.close()
         started, stopped = await runtime.floor(_address(cluster), ONE_BY_ONE)
         yield Measurement("pods.runtime", started)
         yield Measurement("pods.runtime_stop", stopped)
 
 
-async def _one(server: Server, states: _States, name: str, node_name: str) -> tuple[float, float]:
+async def _one(load: Load, states: _States, name: str, node_name: str) -> tuple[float, float]:
     began = time.monotonic()
-    await server.request("POST", _PODS, objects.sleeping_pod(name, node_name))
+    await load.run([encode("POST", _PODS, objects.sleeping_pod(name, node_name))])
     await states.until(name, "ready")
     ready_s = time.monotonic() - began
     await asyncio.sleep(0.2)
     began = time.monotonic()
-    await server.request("DELETE", f"{_PODS}/{name}")
+    await load.run([encode("DELETE", f"{_PODS}/{name}")])
     await states.until(name, "gone")
     gone_s = time.monotonic() - began
     await asyncio.sleep(0.1)
     return ready_s, gone_s
 
 
-async def _many(server: Server, states: _States, node_name: str) -> Measurement:
+async def _many(load: Load, states: _States, node_name: str) -> Measurement:
     names = [f"many-{number}" for number in range(AT_ONCE)]
     began = time.monotonic()
-    await asyncio.gather(*(server.request("POST", _PODS, objects.sleeping_pod(name, node_name)) for name in names))
+    await load.run([encode("POST", _PODS, objects.sleeping_pod(name, node_name)) for name in names])
     await asyncio.gather(*(states.until(name, "ready") for name in names))
     ready_s = time.monotonic() - began
     began = time.monotonic()
-    await asyncio.gather(*(server.request("DELETE", f"{_PODS}/{name}") for name in names))
+    await load.run([encode("DELETE", f"{_PODS}/{name}") for name in names])
     await asyncio.gather(*(states.until(name, "gone") for name in names))
     return Measurement("pods.many", ready_s, f"all gone in {time.monotonic() - began:.1f} s")
 
