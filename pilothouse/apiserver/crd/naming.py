@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from pilothouse.api.meta import Object, format_time
+from pilothouse.api.structural import approval
 
 View = Mapping[str, Any]
-APPROVED = "api-approved.kubernetes.io"
-_POLICY = "see https://github.com/kubernetes/enhancements/pull/1111"
 _RESOURCE_NAMES = (("plural", "PluralConflict"), ("singular", "SingularConflict"))
 _KIND_NAMES = (("kind", "KindConflict"), ("listKind", "ListKindConflict"))
 
@@ -42,28 +40,6 @@ def set_condition(definition: Object, type_: str, status: str, reason: str, mess
         definition["status"]["conditions"] = [new if each is old else each for each in conditions]
 
 
-def is_protected(group: str) -> bool:
-    """Whether the group belongs to the Kubernetes community, so that its APIs need approval."""
-    return any(group == domain or group.endswith(f".{domain}") for domain in ("k8s.io", "kubernetes.io"))
-
-
-def approval(definition: View) -> tuple[str, str, str]:
-    """Status, reason and message of the condition KubernetesAPIApprovalPolicyConformant."""
-    annotation = (definition["metadata"].get("annotations") or {}).get(APPROVED, "")
-    if not annotation:
-        return "False", "MissingAnnotation", f'protected groups must have approval annotation "{APPROVED}", {_POLICY}'
-    if annotation.startswith("unapproved"):
-        return "False", "UnapprovedAnnotation", f'not approved: "{annotation}"'
-    url = urlsplit(annotation)
-    if url.scheme and url.netloc:
-        return "True", "ApprovedAnnotation", f"approved in {annotation}"
-    message = (
-        f'protected groups must have approval annotation "{APPROVED}" with either a URL or a reason starting with "unapproved", '
-        f"{_POLICY}"
-    )
-    return "False", "InvalidAnnotation", message
-
-
 def settled(definition: Object, others: Iterable[View], now: float) -> Object:
     """The definition with the names it may have and its conditions, given the other definitions of its group. A new object."""
     spec = definition["spec"]
@@ -83,8 +59,8 @@ def settled(definition: Object, others: Iterable[View], now: float) -> Object:
         set_condition(
             draft, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", moment
         )
-    if is_protected(spec.get("group", "")):
-        wanted = approval(draft)
+    if approval.is_protected(spec.get("group", "")):
+        wanted = approval.judge(draft)
         old = find_condition(draft, "KubernetesAPIApprovalPolicyConformant") or {}
         if (old.get("status"), old.get("reason"), old.get("message")) != wanted:
             set_condition(draft, "KubernetesAPIApprovalPolicyConformant", *wanted, moment)
