@@ -7,9 +7,9 @@ from pilothouse.api.structural.schema import Structural
 
 _SCALARS = {"string": "string", "boolean": "boolean", "integer": "int64", "number": "double"}
 _META = {
-    "apiVersion": Field(Scalar("string"), presence="keep"),
-    "kind": Field(Scalar("string"), presence="keep"),
-    "metadata": Field(Ref(f"{META}ObjectMeta"), presence="keep"),
+    "apiVersion": Field(Scalar("string")),
+    "kind": Field(Scalar("string")),
+    "metadata": Field(Ref(f"{META}ObjectMeta")),
 }
 
 
@@ -33,7 +33,6 @@ def _field(schema: Structural, name: str, *, required: bool) -> Field:
     return Field(
         _type(schema, name),
         required,
-        presence="keep",
         list_type=schema.list_type,
         map_keys=schema.map_keys,
         map_type=schema.map_type,

@@ -12,6 +12,8 @@ from functools import cached_property
 
 import orjson
 
+from pilothouse.api.apply.nodes import StructNode, struct_node
+from pilothouse.api.apply.tracking import Versions
 from pilothouse.api.meta import Object
 from pilothouse.api.schema import Schema
 from pilothouse.apiserver.crd.kinds import CustomKind
@@ -44,6 +46,9 @@ class CustomEndpoint(Endpoint):
     def schema(self) -> Schema:
         return self.kind.schema
 
+    def owned_versions(self) -> Versions:
+        return CustomVersions(self._versions)
+
     def to_stored(self, obj: Object) -> Object:
         """A client's object with its defaults; the registry works at the version that is addressed."""
         self.schema.default(obj)
@@ -69,3 +74,17 @@ class CustomEndpoint(Endpoint):
         if not wire.startswith(start):
             return False
         return int(wire[len(start) : wire.index(b'"', len(start))]) > self._since
+
+
+class CustomVersions:
+    """The versions of a custom kind, as tracking sees them."""
+
+    def __init__(self, versions: Mapping[str, CustomKind]) -> None:
+        self._versions = versions
+
+    def node(self, version: str) -> StructNode | None:
+        kind = self._versions.get(version.rpartition("/")[2])
+        return None if kind is None or not kind.is_served else struct_node(kind.schema.struct)
+
+    def convert(self, obj: Object, source: str, target: str) -> Object:
+        return {**obj, "apiVersion": target}
