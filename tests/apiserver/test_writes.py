@@ -213,7 +213,7 @@ async def test_a_patch_that_is_none_is_refused(server: Harness) -> None:
         "PATCH", f"{CONFIG_MAPS}/a", body=b"{}", headers={"content-type": "application/apply-patch+yaml"}
     )
     assert apply["code"] == 422
-    assert "server-side apply" in apply["message"]
+    assert "fieldManager: Required value: is required for apply patch" in apply["message"]
 
 
 @pytest.mark.parametrize("port", [[], {}, [{}]])

@@ -202,7 +202,7 @@ class Tracker:
         if is_same:
             merged = {**base, "metadata": dict(base["metadata"])}
         time = (last or {}).get("time") if is_same else format_time(now)
-        if fields := sets.without(fields, _STRIPPED):
+        if fields := sets.difference(fields, _STRIPPED):
             others = [*others, entry_of(own, self._version, fields, time)]
         if manager == last_applied.MANAGER:
             merged = last_applied.refreshed(merged, config)
