@@ -174,6 +174,8 @@ class Connection(asyncio.Protocol):
             self._drained.set()
         if self._streaming and self._task is not None:
             self._task.cancel()
+        # The parser refers to the connection, which holds the buffers of TLS: without the cycle they are free at once.
+        self._parser = None
         self._server.forget(self)
 
     def data_received(self, data: bytes) -> None:
