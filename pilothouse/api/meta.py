@@ -142,12 +142,13 @@ def format_time(seconds: float) -> str:
 
 @lru_cache(maxsize=16)
 def _format_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime, whose %Y does not pad the years before 1000: clients send year 1 as their zero time.
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 def format_micro_time(seconds: float) -> str:
     """`metav1.MicroTime`: RFC 3339 in UTC with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_time(text: str) -> float:
