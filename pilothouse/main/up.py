@@ -101,7 +101,7 @@ def _prepare(paths: Paths, wanted: Settings, progress: Progress) -> None:
 
 
 def _install_packages(progress: Progress) -> None:
-    from pilothouse.main.runtime.requirements import missing_packages
+    from pilothouse.main.runtime.requirements import explain, missing_packages
 
     missing = missing_packages()
     if not missing:
@@ -113,10 +113,12 @@ def _install_packages(progress: Progress) -> None:
         for command in (["apt-get", "update"], install):
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
-            except FileNotFoundError:
+            except OSError:
                 raise Fatal(f"install these programs with this system's package manager: {names}") from None
             if done.returncode and command is install:
                 raise Fatal(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+    if missing := missing_packages():
+        raise Fatal(explain(missing))
 
 
 def _wait(paths: Paths, wanted: Settings, since: float, timeout_s: float, progress: Progress) -> None:

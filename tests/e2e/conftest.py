@@ -50,6 +50,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.pilothouse("image", "load", str(archive))
             yield cluster
         finally:
+            cluster.pilothouse("reset", "--yes", check=False)
             next(running, None)
         assert machine.namespace_state() == before
         assert machine.mounts(cluster.directory) == []
