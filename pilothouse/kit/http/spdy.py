@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from pilothouse.kit.http.plain_stream import Reader, Writer
+
 _CONTROL = 0x80
 _VERSION = 3
 _FIN = 0x01
@@ -37,14 +39,14 @@ class Part:
 class SpdyConnection:
     """Streams over a connection that left HTTP. One task may receive while others send."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
         self._compressor = zlib.compressobj()
         self._next_stream = 1
 
     async def open(self, headers: Mapping[str, str]) -> int:
-        """Open a stream and give its number. Raises ConnectionError."""
+        """Open a stream and give its number. Raises OSError."""
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         block = len(headers).to_bytes(4) + b"".join(
             len(text).to_bytes(4) + text
@@ -56,7 +58,7 @@ class SpdyConnection:
         return stream
 
     async def send(self, stream: int, data: bytes, *, is_last: bool = False) -> None:
-        """Send data on a stream, and with `is_last` its end. Raises ConnectionError."""
+        """Send data on a stream, and with `is_last` its end. Raises OSError."""
         pieces = [data[at : at + _DATA_BYTES] for at in range(0, len(data), _DATA_BYTES)] or [b""]
         for number, piece in enumerate(pieces, 1):
             flags = _FIN if is_last and number == len(pieces) else 0
@@ -64,7 +66,7 @@ class SpdyConnection:
             await self._writer.drain()
 
     async def receive(self) -> Part | None:
-        """What a stream brings next; None when the connection has ended. Raises ConnectionError."""
+        """What a stream brings next; None when the connection has ended. Raises OSError."""
         while True:
             try:
                 head = await self._reader.readexactly(8)

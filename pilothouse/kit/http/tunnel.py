@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pilothouse.kit.http.client import ConnectionFailed
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.plain_stream import PlainStream, Reader, Writer
 
 CONNECT_TIMEOUT_S = 10.0
 HEAD_TIMEOUT_S = 60.0
@@ -37,7 +38,7 @@ HOP_HEADERS = frozenset(
 )
 """Headers of one connection, which are not passed on to another (RFC 9110, 7.6.1)."""
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Stream = tuple[Reader, Writer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +109,23 @@ async def open_upgraded(
 ) -> Opened:
     """Ask a server to leave HTTP for `upgrade`. Raises ConnectionFailed, ValueError for a header with a line break."""
     head = _request_head(method, target, upgrade, headers, body)
+    reader: asyncio.StreamReader | PlainStream
+    writer: asyncio.StreamWriter | PlainStream
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(
-                target.host, target.port, ssl=target.ssl_context, limit=_HEAD_BYTES
-            )
+            if target.ssl_context is None:
+                reader = writer = await PlainStream.connect(target.host, target.port)
+            else:
+                reader, writer = await asyncio.open_connection(
+                    target.host, target.port, ssl=target.ssl_context, limit=_HEAD_BYTES
+                )
     except (OSError, TimeoutError, ssl.SSLError) as error:
         raise ConnectionFailed(str(error) or type(error).__name__) from error
     try:
         writer.write(head + body)
         async with asyncio.timeout(HEAD_TIMEOUT_S):
-            code, answer = _parse_head(await reader.readuntil(b"\r\n\r\n"))
+            await writer.drain()
+            code, answer = _parse_head(await _read_head(reader))
             if code == 101:
                 return Opened(code, answer, (reader, writer))
             length = int(answer.get("content-length") or _ERROR_BYTES)
@@ -131,6 +138,12 @@ async def open_upgraded(
         raise
     writer.close()
     return Opened(code, answer, None, text)
+
+
+async def _read_head(reader: asyncio.StreamReader | PlainStream) -> bytes:
+    if isinstance(reader, PlainStream):
+        return await reader.readuntil(b"\r\n\r\n", _HEAD_BYTES)
+    return await reader.readuntil(b"\r\n\r\n")
 
 
 async def join(client: Stream, far: Stream) -> None:
@@ -152,7 +165,7 @@ async def join(client: Stream, far: Stream) -> None:
         far[1].close()
 
 
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _carry(source: Reader, sink: Writer) -> None:
     """Until the source ends. What a sink does not take any more is dropped: that it has ended is seen where it is read."""
     is_open = True
     try:
@@ -161,13 +174,13 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
                 try:
                     sink.write(chunk)
                     await sink.drain()
-                except (ConnectionError, ssl.SSLError):
+                except OSError:
                     is_open = False
-    except (ConnectionError, ssl.SSLError):
+    except OSError:
         return
 
 
-async def _read_up_to(reader: asyncio.StreamReader, limit: int) -> bytes:
+async def _read_up_to(reader: Reader, limit: int) -> bytes:
     text = b""
     while len(text) < limit and (chunk := await reader.read(limit - len(text))):
         text += chunk

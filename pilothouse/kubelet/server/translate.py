@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.kit.http.message import Request, Response
-from pilothouse.kit.http.spdy import SpdyConnection
+from pilothouse.kit.http.spdy import Part, SpdyConnection
 from pilothouse.kit.http.tunnel import GOODBYE_S, Opened, Stream, Target, open_upgraded
 from pilothouse.kit.http.websocket import CloseCode, ProtocolError, WebSocket, accept, offered_protocols
 
@@ -105,7 +105,7 @@ class _Translation:
             while (message := await self._socket.receive()) is not None:
                 if message:
                     # A runtime that takes nothing any more may still have something to say.
-                    with contextlib.suppress(ConnectionError):
+                    with contextlib.suppress(OSError):
                         await self._on_message(message[0], message[1:])
         except ProtocolError as error:
             await self._socket.close(error.code, str(error))
@@ -119,7 +119,7 @@ class _Translation:
 
     async def _from_process(self) -> None:
         channels = {stream: c for c, stream in self._streams.items() if c in (_STDOUT, _STDERR, _ERROR)}
-        while channels and (part := await self._spdy.receive()) is not None:
+        while channels and (part := await self._next_part()) is not None:
             channel = channels.get(part.stream)
             if channel is None:
                 continue
@@ -129,6 +129,13 @@ class _Translation:
                 del channels[part.stream]
         await self._socket.close(CloseCode.NORMAL)
 
+    async def _next_part(self) -> Part | None:
+        """None also when the runtime has reset the connection: it does so if it has not read all of the input."""
+        try:
+            return await self._spdy.receive()
+        except OSError:
+            return None
+
 
 async def _carry(socket: WebSocket, far: Stream) -> None:
     reader, writer = far
@@ -136,7 +143,7 @@ async def _carry(socket: WebSocket, far: Stream) -> None:
     async def to_runtime() -> None:
         try:
             while (message := await socket.receive()) is not None:
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(OSError):
                     writer.write(message)
                     await writer.drain()
         except ProtocolError as error:
@@ -168,5 +175,5 @@ async def _until_over(from_client: Coroutine[Any, Any, None], to_client: Corouti
 
 
 async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         await work
