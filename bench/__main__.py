@@ -28,6 +28,7 @@ PARTS: dict[str, Part] = {
     "scheduling": scheduling.measure,
 }
 NEED_CONTAINERS = ("pods",)
+QUIET_LOAD = 0.5
 REAL_IF_POSSIBLE = ("startup", "idle", "pods")
 
 
@@ -63,6 +64,9 @@ def main() -> int:
 async def _run(parts: list[str], simulated: bool, table: Any) -> tuple[list[Measurement], bool]:
     measurements: list[Measurement] = []
     is_complete = True
+    busy = os.getloadavg()[0]
+    if busy > QUIET_LOAD:
+        print(f"This machine is busy (load {busy:.1f}): figures will be worse than those of a quiet one.", file=table)
     print(header(), file=table, flush=True)
     for name in parts:
         try:

@@ -43,9 +43,9 @@ def pod(name: str, *, labels: Mapping[str, str] | None = None, spec: Mapping[str
 def large_pod(name: str, *, labels: Mapping[str, str] | None = None) -> Object:
     """A Pod of some 4 KB as it is served, that no scheduler looks at."""
     made = pod(name, labels=labels, spec={"schedulerName": "nobody"})
-    made["metadata"]["annotations"] = {f"bench.example.com/note-{number}": "n" * 100 for number in range(12)}
+    made["metadata"]["annotations"] = {f"bench.example.com/note-{number}": "n" * 100 for number in range(6)}
     made["spec"]["containers"][0]["env"] = [
-        {"name": f"VARIABLE_{number:02}", "value": f"value-{number:04}"} for number in range(20)
+        {"name": f"VARIABLE_{number:02}", "value": f"value-{number:04}"} for number in range(8)
     ]
     return made
 
