@@ -6,9 +6,10 @@ class is given. Every unary call has a deadline. grpcio is imported when a chann
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from enum import IntEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Message(Protocol):
@@ -50,13 +51,14 @@ class RpcFailure(Exception):
 
 Response = TypeVar("Response")
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_KEEPALIVE_TIMEOUT_MS = 10_000
 
 
 class GrpcChannel:
     """A connection to one server, made at the first call and again when it was lost.
 
     `target` is gRPC's: `unix:///run/containerd/containerd.sock`, `10.0.0.1:2379`. `credentials` is a `grpc.ChannelCredentials`;
-    without it the channel is plain text.
+    without it the channel is plain text. With `keepalive_s`, a connection in use that has been silent so long is tried with a ping.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class GrpcChannel:
         credentials: Any = None,
         max_message_bytes: int = _MAX_MESSAGE_BYTES,
         metadata: tuple[tuple[str, str], ...] = (),
+        keepalive_s: float | None = None,
     ) -> None:
         import grpc
         import grpc.aio
@@ -78,6 +81,12 @@ class GrpcChannel:
             ("grpc.max_reconnect_backoff_ms", 3000),
             ("grpc.enable_http_proxy", 0),
         ]
+        if keepalive_s is not None:
+            options += [
+                ("grpc.keepalive_time_ms", int(keepalive_s * 1000)),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                ("grpc.http2.max_pings_without_data", 0),
+            ]
         if target.startswith("unix:"):
             # Go's HTTP/2 server refuses the escaped socket path that grpcio sends as authority.
             options.append(("grpc.default_authority", "localhost"))
@@ -91,6 +100,7 @@ class GrpcChannel:
         )
         self._unary: dict[str, Any] = {}
         self._streams: dict[str, Any] = {}
+        self._duplexes: dict[str, Any] = {}
 
     async def call(
         self, path: str, request: Message | bytes, response: Callable[[bytes], Response], *, timeout_s: float
@@ -121,8 +131,46 @@ class GrpcChannel:
         finally:
             call.cancel()
 
+    def duplex(self, path: str, response: Callable[[bytes], Response]) -> Duplex[Response]:
+        """A call in which both sides send many messages. The caller closes it."""
+        method = self._duplexes.get(path)
+        if method is None:
+            method = self._duplexes[path] = self._channel.stream_stream(path)
+        return Duplex(method(metadata=self._metadata), response, self._error)
+
     async def close(self) -> None:
         await self._channel.close()
+
+
+class Duplex(Generic[Response]):
+    """One call in both directions; see `GrpcChannel.duplex`."""
+
+    def __init__(self, call: Any, response: Callable[[bytes], Response], error: type[BaseException]) -> None:
+        self._call = call
+        self._response = response
+        self._error = error
+
+    async def send(self, request: Message | bytes) -> None:
+        """Raises RpcFailure."""
+        try:
+            await self._call.write(_encoded(request))
+        except self._error as error:
+            raise _failure(error) from None
+        except asyncio.InvalidStateError:
+            code, details = await self._call.code(), await self._call.details()
+            raise RpcFailure(RpcCode(code.value[0]), details or "the call has ended") from None
+
+    async def receive(self) -> Response | None:
+        """The next message; None after the last. Raises RpcFailure."""
+        try:
+            answer = await self._call.read()
+        except self._error as error:
+            raise _failure(error) from None
+        return self._response(answer) if isinstance(answer, bytes) else None
+
+    def close(self) -> None:
+        """End the call. Idempotent."""
+        self._call.cancel()
 
 
 def _encoded(request: Message | bytes) -> bytes:

@@ -79,11 +79,25 @@ class FutureRevision(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or cannot write, for example because the disk is full. The message is for a person."""
+    """The store cannot be reached or cannot write, for example because the disk is full. The message is for a person.
+
+    A write that raises it was not made, unless it is OutcomeUnknown.
+    """
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The write may have been made or not, and nobody can say which."""
+
+
+class ValueTooLarge(StoreUnavailable):
+    """The store does not take a value of this size. The write was not made."""
 
 
 Deliver = Callable[[Sequence[Change]], None]
 """Takes changes in revision order, on the event loop; must not raise and must not call the store."""
+
+Restart = Callable[[Page], None]
+"""Takes the whole state of what is followed, in place of the changes that led to it."""
 
 
 class Feed(Protocol):
@@ -122,7 +136,7 @@ class Store(Protocol):
     async def put(
         self, key: str, value: bytes, *, expect: Revision | None = None, ttl_s: float | None = None
     ) -> Revision:
-        """Write a key durably and return the revision of the write.
+        """Write a key durably and return the revision of the write. Raises OutcomeUnknown, ValueTooLarge.
 
         `expect` is the key's present `mod_revision` (ABSENT for none); None writes regardless. A key written with `ttl_s` is
         deleted by the store after that many seconds, unless it is written again. Raises WriteConflict.
@@ -134,11 +148,14 @@ class Store(Protocol):
     async def delete(self, key: str, *, expect: Revision | None = None) -> Revision:
         """Delete a key durably and return the revision of the deletion. Raises WriteConflict, also when it does not exist."""
 
-    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision) -> Feed:
+    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision, restart: Restart | None = None) -> Feed:
         """Call `deliver` with every durable write under `prefix` after the revision `after`, in order, each once.
 
         Those already written are delivered before this returns. Raises Compacted if writes after `after` are no longer kept,
         FutureRevision if `after` has not been written.
+
+        A store that was out of reach for longer than it keeps history calls `restart` with the present state and goes on from there; a
+        feed without `restart` ends then. A local store never does.
         """
 
     def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[Sequence[Change], None]:

@@ -88,7 +88,9 @@ class Cacher:
             try:
                 page = await store.list(cacher.prefix, at=start)
                 cacher._load(page)
-                cacher._feed = await store.follow(cacher.prefix, cacher._apply, after=page.revision)
+                cacher._feed = await store.follow(
+                    cacher.prefix, cacher._apply, after=page.revision, restart=cacher._restart
+                )
             except Compacted as error:
                 start = error.oldest
             else:
@@ -318,6 +320,21 @@ class Cacher:
             self._objects.replace(None, self._read(entry.key, entry.value, entry.mod_revision))
         self._applied = page.revision
         self._ring = Ring(page.revision)
+
+    def _restart(self, page: Page) -> None:
+        """Go on from the present state, not knowing what led to it: watches end, their clients list again."""
+        before = {cached.key: cached for cached in self._objects}
+        self._load(page)
+        for watcher in self._audience:
+            watcher.end()
+        for subscriber in tuple(self._subscribers):
+            after = {cached.key: cached for cached in self._objects}
+            for key, old in before.items():
+                new = after.pop(key, None)
+                if new is None or new.revision != old.revision:
+                    self._tell(subscriber, old, new)
+            for new in after.values():
+                self._tell(subscriber, None, new)
 
     def _apply(self, changes: Sequence[Change]) -> None:
         objects = self._objects

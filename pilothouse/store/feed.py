@@ -1,35 +1,45 @@
-"""Who follows a local store, and how changes reach them."""
+"""Who follows a store in this process, and how changes reach them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from pilothouse.kit.log import get_logger
-from pilothouse.store.base import Change, Deliver, Revision
-from pilothouse.store.ledger import Ledger
+from pilothouse.store.base import Change, Deliver, Page, Revision
 
 _log = get_logger("pilothouse.store.feed")
+
+
+class Head(Protocol):
+    """How far a store has come, as its followers know it."""
+
+    @property
+    def revision(self) -> Revision: ...
+
+    @property
+    def compacted(self) -> Revision: ...
 
 
 class LocalFeed:
     """One follower of a local store."""
 
-    def __init__(self, prefix: str, deliver: Deliver, feeds: Feeds, ledger: Ledger) -> None:
+    def __init__(self, prefix: str, deliver: Deliver, feeds: Feeds, head: Head) -> None:
         self.prefix = prefix
         self._deliver = deliver
         self._feeds = feeds
-        self._ledger = ledger
+        self._head = head
         self._held: list[Change] | None = []
         """Changes that come while the follower is still being told of the past."""
 
     @property
     def revision(self) -> Revision:
-        return self._ledger.revision
+        return self._head.revision
 
     @property
     def compacted(self) -> Revision:
-        return self._ledger.compacted
+        return self._head.compacted
 
     async def fresh(self) -> None:
         """Nothing to wait for: a local store tells its followers before it answers the writer."""
@@ -64,6 +74,9 @@ class Feeds:
         self._by_resource: dict[str, dict[LocalFeed, None]] = {}
         self._wide: dict[LocalFeed, None] = {}
         """Those that follow more, or less, than one resource."""
+
+    def __iter__(self) -> Iterator[LocalFeed]:
+        return iter([*(feed for group in self._by_resource.values() for feed in group), *self._wide])
 
     def add(self, feed: LocalFeed) -> None:
         self._group(feed.prefix)[feed] = None
@@ -102,6 +115,14 @@ class Mailbox:
             self._has_lost = True
         else:
             self._changes.extend(changes)
+        self._wake()
+
+    def lose(self, page: Page) -> None:
+        """What comes next is not to be had: the reader is told when it has taken what there is. A `Restart`."""
+        self._has_lost = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 

@@ -19,6 +19,7 @@ from pilothouse.store.base import (
     Entry,
     Feed,
     Page,
+    Restart,
     Revision,
     StoreUnavailable,
     WriteConflict,
@@ -189,7 +190,7 @@ class LocalStore:
 
     # Following
 
-    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision) -> Feed:
+    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision, restart: Restart | None = None) -> Feed:
         self._check_open()
         feed = LocalFeed(prefix, deliver, self._feeds, self._ledger)
         past = self._ledger.since(prefix, after)

@@ -23,6 +23,8 @@ class Handler(grpc.GenericRpcHandler):
             return grpc.unary_unary_rpc_method_handler(self._fail)
         if call.method == "/t/Count":
             return grpc.unary_stream_rpc_method_handler(self._count)
+        if call.method == "/t/Mirror":
+            return grpc.stream_stream_rpc_method_handler(self._mirror)
         return None
 
     @staticmethod
@@ -38,6 +40,13 @@ class Handler(grpc.GenericRpcHandler):
     async def _count(request: bytes, context: Any) -> AsyncIterator[bytes]:
         for number in range(3):
             yield bytes([number])
+
+    @staticmethod
+    async def _mirror(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for request in requests:
+            if request == b"fail":
+                await context.abort(grpc.StatusCode.ABORTED, "as asked")
+            yield request
 
 
 @pytest.fixture
@@ -56,6 +65,20 @@ async def channel(tmp_path: Path) -> AsyncIterator[GrpcChannel]:
 async def test_calls_and_streams(channel: GrpcChannel) -> None:
     assert await channel.call("/t/Echo", b"hello", bytes.decode, timeout_s=5) == "hello"
     assert [answer async for answer in channel.stream("/t/Count", b"", lambda data: data[0])] == [0, 1, 2]
+
+
+async def test_calls_in_both_directions(channel: GrpcChannel) -> None:
+    duplex = channel.duplex("/t/Mirror", bytes.decode)
+    for text in (b"one", b"two"):
+        await duplex.send(text)
+        assert await duplex.receive() == text.decode()
+    await duplex.send(b"fail")
+    with pytest.raises(RpcFailure, match="as asked"):
+        await duplex.receive()
+    with pytest.raises(RpcFailure):
+        await duplex.send(b"too late")
+    duplex.close()
+    duplex.close()
 
 
 async def test_failures_carry_code_and_text(channel: GrpcChannel) -> None:

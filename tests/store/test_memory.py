@@ -10,10 +10,10 @@ import pytest
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.store.base import Store
 from pilothouse.store.memory import MemoryStore
-from tests.store.suite import StoreSuite
+from tests.store.suite import LocalSuite
 
 
-class TestMemoryStore(StoreSuite):
+class TestMemoryStore(LocalSuite):
     @pytest.fixture
     def clock(self) -> VirtualClock:
         return VirtualClock()

@@ -19,12 +19,12 @@ import pytest
 from pilothouse.kit.clock import SystemClock, VirtualClock
 from pilothouse.store.base import ABSENT, Compacted, Revision, Store, StoreUnavailable
 from pilothouse.store.sqlite import SqliteStore
-from tests.store.suite import PODS, StoreSuite, changes_until, keys, state
+from tests.store.suite import PODS, LocalSuite, changes_until, keys, state
 
 KEY = PODS + "x/a"
 
 
-class TestSqliteStore(StoreSuite):
+class TestSqliteStore(LocalSuite):
     @pytest.fixture
     def clock(self) -> VirtualClock:
         return VirtualClock()

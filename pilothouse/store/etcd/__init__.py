@@ -1,0 +1,1 @@
+"""The store on etcd v3: several API servers share one cluster's state."""

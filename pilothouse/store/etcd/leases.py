@@ -1,0 +1,52 @@
+"""Leases for keys that expire: one for many keys that expire at about the same time, as upstream shares them.
+
+A key may live a little longer than asked for: by a twentieth, or a minute at most. Source: apiserver `pkg/storage/etcd3/lease_manager.go`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pilothouse.kit.clock import Clock
+from pilothouse.store.etcd.client import EtcdClient
+
+_SHARE = 0.05
+_SHARE_MAX_S = 60.0
+_KEYS_PER_LEASE = 1000
+
+
+@dataclass(slots=True)
+class _Lease:
+    id: int
+    ends: float
+    keys: int = 0
+
+
+class Leases:
+    """Gives leases by how long a key is to live."""
+
+    def __init__(self, client: EtcdClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._by_ttl: dict[float, _Lease] = {}
+
+    async def take(self, ttl_s: float) -> int:
+        """The id of a lease that ends in `ttl_s` seconds or a little later. Raises StoreUnavailable."""
+        now = self._clock.monotonic()
+        lease = self._by_ttl.get(ttl_s)
+        if lease is None or now + ttl_s > lease.ends or lease.keys >= _KEYS_PER_LEASE:
+            self._by_ttl = {ttl: each for ttl, each in self._by_ttl.items() if each.ends > now}
+            messages = self._client.messages
+            whole_s = math.ceil(ttl_s + min(ttl_s * _SHARE, _SHARE_MAX_S))
+            # A lease that was granted and is not used expires: trying again does no harm.
+            granted = await self._client.read(
+                "/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest(TTL=whole_s), messages.LeaseGrantResponse
+            )
+            lease = self._by_ttl[ttl_s] = _Lease(granted.ID, now + whole_s)
+        lease.keys += 1
+        return lease.id
+
+    def forget(self, id: int) -> None:
+        """A lease that etcd no longer has."""
+        self._by_ttl = {ttl: lease for ttl, lease in self._by_ttl.items() if lease.id != id}
