@@ -15,7 +15,7 @@ from pilothouse.main import settings
 from pilothouse.main.cluster import default_settings, require_root
 from pilothouse.main.failure import Fatal
 from pilothouse.main.paths import Paths
-from pilothouse.main.supervisor import supervisor_pid
+from pilothouse.main.supervisor import AlreadyRunning, stop_processes, supervisor_pid
 
 STOP_TIMEOUT_S = 120.0
 
@@ -26,16 +26,14 @@ def down(paths: Paths, progress: Progress) -> None:
     Raises Fatal if the supervisor does not end.
     """
     saved = settings.load(paths)
-    pid = supervisor_pid(paths)
-    if saved is None and pid is None:
+    if saved is None and supervisor_pid(paths) is None:
         progress.note("There is no cluster.")
         return
     is_real = saved is None or not saved.simulated
     if is_real:
         require_root("stopping a real node")
-    if pid is not None:
-        with progress.step("Stopping the cluster's processes"):
-            _stop_supervisor(pid)
+    with progress.step("Stopping the cluster's processes"):
+        _stop_processes(paths)
     if is_real:
         from pilothouse.main.node_host import NodeHost
 
@@ -73,6 +71,18 @@ def _delete_pod_logs(paths: Paths) -> None:
             link.unlink(missing_ok=True)
     for logs in own:
         shutil.rmtree(logs, ignore_errors=True)
+
+
+def _stop_processes(paths: Paths) -> None:
+    """End the supervisor, which ends the others; if it was killed, the others may be starting another, which counts as well."""
+    while True:
+        if (pid := supervisor_pid(paths)) is not None:
+            _stop_supervisor(pid)
+        try:
+            stop_processes(paths)
+        except AlreadyRunning:
+            continue
+        return
 
 
 def _stop_supervisor(pid: int) -> None:

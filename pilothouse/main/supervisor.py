@@ -164,6 +164,8 @@ class _Process:
         for signal_number, patience_s in ((signal.SIGTERM, STOP_AFTER_S), (signal.SIGKILL, STOP_AFTER_S)):
             try:
                 signal.pidfd_send_signal(self.pidfd, signal_number)
+                # A process that is stopped (SIGSTOP) would act on the first signal only when it is continued.
+                signal.pidfd_send_signal(self.pidfd, signal.SIGCONT)
             except ProcessLookupError:
                 break
             if poll.poll(patience_s * 1000):
@@ -269,6 +271,21 @@ class Supervisor:
             if log.stat().st_size > LOG_LIMIT_BYTES:
                 log.with_suffix(".log.1").write_bytes(log.read_bytes())
                 os.truncate(log, 0)
+
+
+def stop_processes(paths: Paths) -> None:
+    """End what a killed supervisor left running, and keep the next one from starting meanwhile. Raises AlreadyRunning."""
+    try:
+        lock = take_lock(paths)
+    except FileNotFoundError:
+        return
+    try:
+        for file in paths.run.glob("*.pid"):
+            process = _Process(ProcessSpec(file.stem, ()), paths)
+            if process.adopt():
+                process.stop()
+    finally:
+        os.close(lock)
 
 
 async def watch_supervisor(paths: Paths, directory: Path | None) -> None:

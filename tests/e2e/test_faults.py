@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import machine
 from tests.e2e.cluster import Cluster, Result, until
 
 pytestmark = pytest.mark.xdist_group("e2e-simulated")
@@ -116,6 +117,17 @@ def test_down_and_up_bring_the_same_cluster_back(private: Cluster) -> None:
     assert oct(private.kubeconfig.stat().st_mode)[-3:] == "600"
     assert private.pilothouse("kubeconfig").output == private.kubeconfig.read_text()
     assert "apiserver" in private.pilothouse("logs", "nothing", check=False).errors
+
+
+def test_down_ends_what_a_killed_supervisor_left(private: Cluster) -> None:
+    start(private)
+    pids = {component["name"]: component["pid"] for component in private.status()["components"]}
+    # Stopped, none of them can start another supervisor.
+    for name in ("apiserver", "control", "node"):
+        os.kill(pids[name], signal.SIGSTOP)
+    os.kill(pids["supervisor"], signal.SIGKILL)
+    private.down()
+    assert machine.processes(private.directory) == []
 
 
 def test_reset_asks_and_deletes(private: Cluster) -> None:

@@ -54,8 +54,9 @@ class Web:
 
 def pid_of(cluster: Cluster, name: str) -> int:
     if name == "containerd":
-        text = cluster.directory.joinpath("run", "containerd", "containerd.pid").read_text()
-        return int(text) if Path(f"/proc/{text.strip()}").exists() else 0
+        # The file is empty while a new process is noted.
+        pid = int(cluster.directory.joinpath("run", "containerd", "containerd.pid").read_text() or 0)
+        return pid if Path(f"/proc/{pid}/exe").exists() else 0
     return int(cluster.component(name).get("pid", 0))
 
 
