@@ -57,15 +57,16 @@ class Resets:
         return sets.only(fields, self.only) if self.only is not None else fields
 
 
-def resets_of(resource: Resource, subresource: str, *, custom: bool = False) -> Resets:
-    """For writes of a kind through a subresource (empty for the object itself). `custom` is for kinds that are not built in."""
+def resets_of(resource: Resource, subresource: str) -> Resets:
+    """For writes of a kind through a subresource (empty for the object itself)."""
     group, plural = resource.gvr.group, resource.gvr.plural
     if (pattern := _ONLY.get((group, plural, subresource))) is not None:
         return Resets(only=pattern)
     paths = _OTHERS.get((group, plural, subresource))
     if paths is None:
         if subresource == "status":
-            paths = _METADATA_TOO if custom else _STATUS.get((group, plural), ("spec",))
+            is_custom = bool(resource.stored_version)
+            paths = _METADATA_TOO if is_custom else _STATUS.get((group, plural), ("spec",))
         else:
             paths = ("status",) if resource.has_status and not subresource else ()
     within = [tuple(f"f:{name}" for name in path.split(".")) for path in paths if "." in path]

@@ -85,10 +85,15 @@ class Tracker:
         entries = self._continued(present, sent)
         if live is not None and not entries:
             return
-        changed, removed = self._compare(self._node, self._empty if live is None else live, new)
-        if changed or removed:
-            entries = self._updated(entries, changed, removed, live, new, manager, now)
-            entries = in_order(capped(entries))
+        try:
+            changed, removed = self._compare(self._node, self._empty if live is None else live, new)
+            if changed or removed:
+                entries = self._updated(entries, changed, removed, live, new, manager, now)
+            if entries is not present:
+                entries = in_order(capped(entries))
+        except (ValueError, TypeError, AttributeError):
+            # The object is not of its type, which validation will say; until then nobody owns anything.
+            return
         if entries:
             metadata["managedFields"] = entries
 
