@@ -30,4 +30,6 @@ async def measure(*, simulated: int) -> AsyncIterator[Measurement]:
 
 
 def _shares(values: dict[str, float], unit: str) -> str:
-    return ", ".join(f"{name} {value:.1f} {unit}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value:.2f} {unit}" if unit == "%" else f"{name} {value:.0f} {unit}" for name, value in values.items()
+    )
