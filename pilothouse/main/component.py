@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilothouse.main.failure import EXIT_STATUS, Fatal, error_file
+from pilothouse.main.failure import EXIT_STATUS, Fatal, error_file, sentences
 from pilothouse.main.flags import Flag, FlagError, HelpRequested, Values, integer, parse
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run_component(component: Component, arguments: Sequence[str]) -> int:
         fatal, others = group.split(Fatal)
         if fatal is None or others is not None:
             raise
-        return _fail(component.name, "; ".join(map(str, _leaves(fatal))))
+        return _fail(component.name, sentences(fatal))
     return 0
 
 
@@ -106,10 +106,3 @@ def _fail(name: str, sentence: str) -> int:
     if run_directory is not None:
         error_file(run_directory, name).write_text(sentence + "\n")
     return EXIT_STATUS
-
-
-def _leaves(group: BaseExceptionGroup[Fatal]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found

@@ -23,3 +23,10 @@ def error_file(run: Path, component: str) -> Path:
 def last_errors(run: Path) -> dict[str, str]:
     """The sentence that each failed component left."""
     return {path.stem: path.read_text().strip() for path in sorted(run.glob("*.error"))}
+
+
+def sentences(group: BaseExceptionGroup[BaseException]) -> str:
+    """What the exceptions in a group say, however deep in it they are."""
+    return "; ".join(
+        sentences(error) if isinstance(error, BaseExceptionGroup) else str(error) for error in group.exceptions
+    )

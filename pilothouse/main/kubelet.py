@@ -17,7 +17,7 @@ from pilothouse.main import kubelet_parts
 from pilothouse.main.cluster import node_address
 from pilothouse.main.component import Component
 from pilothouse.main.connect import KUBECONFIG, connect
-from pilothouse.main.failure import Fatal
+from pilothouse.main.failure import Fatal, sentences
 from pilothouse.main.flags import Flag, Values, boolean, duration, integer, ip_address, listed, one_of, pairs, port
 
 _DEFAULTS = KubeletOptions(NodeName(""), ())
@@ -193,7 +193,7 @@ async def run(values: Values) -> None:
             group.create_task(kubelet.run())
             group.create_task(server.run())
     except* PortTaken as failures:
-        raise Fatal("; ".join(str(error) for error in failures.exceptions)) from failures
+        raise Fatal(sentences(failures)) from failures
 
 
 COMPONENT = Component("kubelet", FLAGS, run)

@@ -15,7 +15,7 @@ from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.main import credentials, kubelet_parts
 from pilothouse.main.component import Component, supervised_paths
 from pilothouse.main.connect import connect
-from pilothouse.main.failure import Fatal
+from pilothouse.main.failure import Fatal, sentences
 from pilothouse.main.flags import Values
 from pilothouse.main.paths import Paths
 from pilothouse.main.settings import Settings, load
@@ -115,8 +115,8 @@ async def _run_real(paths: Paths, settings: Settings, clock: Clock) -> None:
                 pod_network.run,
             ):
                 group.create_task(work(), name=work.__qualname__)
-    except* (HostError, ContainerdError, ImageError, PortTaken) as failures:
-        raise Fatal("; ".join(str(error) for error in failures.exceptions)) from failures
+    except* (HostError, ContainerdError, ImageError, NftError, PortTaken) as failures:
+        raise Fatal(sentences(failures)) from failures
 
 
 def server_options(paths: Paths, settings: Settings) -> ServerOptions:

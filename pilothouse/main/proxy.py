@@ -9,7 +9,7 @@ from pilothouse.kit.clock import SystemClock
 from pilothouse.main.cluster import default_node_name, node_address
 from pilothouse.main.component import Component
 from pilothouse.main.connect import KUBECONFIG, connect
-from pilothouse.main.failure import Fatal
+from pilothouse.main.failure import Fatal, sentences
 from pilothouse.main.flags import Flag, Values, boolean, duration, listed, one_of, port
 from pilothouse.proxy.backends.libnftables import NftError
 from pilothouse.proxy.proxy import Proxy, ProxyOptions
@@ -64,7 +64,7 @@ async def run(values: Values) -> None:
             group.create_task(informers.run())
             group.create_task(proxy.run())
     except* (NftError, OSError) as failures:
-        raise Fatal("; ".join(str(error) for error in failures.exceptions)) from failures
+        raise Fatal(sentences(failures)) from failures
 
 
 COMPONENT = Component("proxy", FLAGS, run)
