@@ -15,7 +15,7 @@ from pilothouse.api.status import (
     UnsupportedMediaType,
 )
 from pilothouse.kit.http.message import Response
-from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.base import OutcomeUnknown, StoreUnavailable, ValueTooLarge
 
 JSON_HEADERS = {"content-type": "application/json"}
 
@@ -42,8 +42,15 @@ def internal(why: str) -> InternalError:
     return InternalError(f"Internal error occurred: {why}")
 
 
-def unavailable(error: StoreUnavailable) -> ServiceUnavailable:
-    """The store cannot write or be reached; its message says what a person can do."""
+def unavailable(error: StoreUnavailable) -> StatusError:
+    """The store cannot write or be reached; its message says what a person can do.
+
+    Where it is open whether a write was made the answer is 500, as upstream's is: no client tries that again by itself.
+    """
+    if isinstance(error, OutcomeUnknown):
+        return internal(str(error))
+    if isinstance(error, ValueTooLarge):
+        return RequestEntityTooLarge(f"Request entity too large: {error}")
     return ServiceUnavailable(str(error), retry_after_s=2)
 
 

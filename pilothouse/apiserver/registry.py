@@ -24,6 +24,7 @@ from pilothouse.apiserver import ownership
 from pilothouse.apiserver.attributes import Admission, Attributes, Operation
 from pilothouse.apiserver.deletion import Step, check_preconditions, is_removed_by_update, plan_deletion
 from pilothouse.apiserver.encode import encode
+from pilothouse.apiserver.errors import unavailable
 from pilothouse.apiserver.options import DeleteOptions
 from pilothouse.apiserver.ownership import Track
 from pilothouse.kit.clock import Clock
@@ -213,7 +214,7 @@ class Registry:
         except WriteConflict:
             raise self._exists(namespace, name) from None
         except StoreUnavailable as error:
-            raise status.ServiceUnavailable(str(error)) from error
+            raise unavailable(error) from error
         return splice(value, revision)
 
     def _exists(self, namespace: str, name: str) -> status.AlreadyExists:
@@ -267,7 +268,7 @@ class Registry:
                 if attempt == UPDATE_ATTEMPTS - 1:
                     raise self._modified(write.name) from None
             except StoreUnavailable as error:
-                raise status.ServiceUnavailable(str(error)) from error
+                raise unavailable(error) from error
         raise AssertionError("unreachable")
 
     async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
@@ -395,7 +396,7 @@ class Registry:
                 if attempt == UPDATE_ATTEMPTS - 1:
                     raise self._modified(write.name) from None
             except StoreUnavailable as error:
-                raise status.ServiceUnavailable(str(error)) from error
+                raise unavailable(error) from error
         raise AssertionError("unreachable")
 
     async def _delete_once(self, present: Cached, write: Write, options: DeleteOptions) -> Deleted:

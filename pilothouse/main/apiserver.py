@@ -17,17 +17,31 @@ from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.server import Server
 from pilothouse.kit.http.tls import server_context
 from pilothouse.main.apiserver_parts import ServerOptions, assemble
+from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, cidr, duration, ip_address, listed, port
 from pilothouse.store.base import StoreUnavailable
-from pilothouse.store.sqlite import SqliteStore
+from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX
 
 FLAGS = (
     Flag("advertise-address", "", "address at which the cluster reaches this server", ip_address),
     Flag("bind-address", "0.0.0.0", "address to listen on", ip_address),
     Flag("secure-port", 6443, "port to listen on", port),
     Flag("database", "/var/lib/pilothouse/store/state.db", "SQLite file that holds the cluster's state"),
+    Flag(
+        "etcd-servers",
+        (),
+        "etcd servers that hold the cluster's state in place of --database: scheme://host:port,…",
+        listed,
+    ),
+    Flag("etcd-cafile", "", "authorities of the etcd servers' certificates, PEM"),
+    Flag("etcd-certfile", "", "certificate shown to etcd, PEM"),
+    Flag("etcd-keyfile", "", "its key, PEM"),
+    Flag("etcd-prefix", DEFAULT_PREFIX, "prefix of all keys in etcd"),
+    Flag(
+        "etcd-compaction-interval", COMPACTION_INTERVAL_S, "how long etcd's history is kept; 0 never compacts", duration
+    ),
     Flag("tls-cert-file", "", "the server's certificate, PEM"),
     Flag("tls-private-key-file", "", "its key, PEM"),
     Flag("client-ca-file", "", "authorities whose client certificates are believed, PEM"),
@@ -80,8 +94,8 @@ def _security(values: Values) -> SecurityOptions:
         client_ca=_reader(values.client_ca_file),
         front_proxy_ca=_reader(values.requestheader_client_ca_file),
         front_proxy_names=values.requestheader_allowed_names,
-        token_file=_read("token-auth-file", values.token_auth_file).decode() if values.token_auth_file else "",
-        signing_key=_read("service-account-signing-key-file", values.service_account_signing_key_file),
+        token_file=read_file("token-auth-file", values.token_auth_file).decode() if values.token_auth_file else "",
+        signing_key=read_file("service-account-signing-key-file", values.service_account_signing_key_file),
         verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),
         issuers=(values.service_account_issuer,),
         api_audiences=values.api_audiences,
@@ -96,13 +110,6 @@ def _reader(file: str) -> Callable[[], bytes] | None:
     return Path(file).read_bytes if file else None
 
 
-def _read(flag: str, file: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise Fatal(f"--{flag} {file} cannot be read: {error.strerror}") from error
-
-
 def _kubelet_tls(values: Values) -> Callable[[], ssl.SSLContext | None]:
     if not values.kubelet_client_certificate or not values.kubelet_client_key:
         return lambda: None
@@ -115,7 +122,7 @@ async def run(values: Values) -> None:
     clock, rng = SystemClock(), random.Random()
     options = options_of(values)
     try:
-        store = await SqliteStore.open(Path(values.database), clock)
+        store = await open_store(values, clock, rng)
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     try:

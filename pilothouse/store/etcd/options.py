@@ -23,6 +23,15 @@ class EtcdOptions:
     prefix: str = DEFAULT_PREFIX
     compaction_interval_s: float = COMPACTION_INTERVAL_S
 
+    def check(self) -> None:
+        """Raises ValueError for servers that are none, for a mixture of schemes, and for keys without encryption."""
+        self.targets()
+        schemes = {urlsplit(server).scheme if "://" in server else "" for server in self.servers}
+        if len(schemes) > 1:
+            raise ValueError("all etcd servers must have the same scheme")
+        if "http" in schemes and (self.authority or self.certificate):
+            raise ValueError("certificates are given, but the servers' scheme is http; use https")
+
     def targets(self) -> tuple[str, ...]:
         """The servers as gRPC names them. Raises ValueError."""
         if not self.servers:
@@ -32,7 +41,7 @@ class EtcdOptions:
     @property
     def is_secure(self) -> bool:
         """Whether connections are encrypted: with an `https` server or an authority."""
-        return self.authority is not None or any(server.startswith("https://") for server in self.servers)
+        return self.authority is not None or self.servers[0].startswith("https://")
 
     @property
     def root(self) -> str:
