@@ -123,6 +123,8 @@ class Resource:
 
     default: Callable[[Object], None] = _nothing
     """Defaults that the schema's table cannot express (they depend on other fields). Changes the draft."""
+    read: Callable[[Object], None] | None = None
+    """For a kind that is not built in: drops unknown fields from an object and gives it its defaults, in place."""
     prepare_create: Callable[[Object], None] = _nothing
     """Clears what a client may not set and derives what the server sets."""
     prepare_update: Callable[[Object, View], None] = _nothing_update

@@ -15,6 +15,27 @@ Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
 @dataclass(slots=True)
+class Reinvocation:
+    """What a second round of mutating admission needs to know of the first.
+
+    A plugin that calls out remembers in `done` which of its calls may be repeated; when the object has changed since, they move to
+    `again`, and are the only ones that are made in the second round.
+    """
+
+    is_second: bool = False
+    is_needed: bool = False
+    done: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    last: dict[str, Object | None] = field(default_factory=dict)
+    """By plugin: the object as it left it."""
+
+    def changed(self) -> None:
+        self.is_needed = True
+        self.again |= self.done
+        self.done = set()
+
+
+@dataclass(slots=True)
 class Attributes:
     """A write that is about to happen.
 
@@ -37,6 +58,8 @@ class Attributes:
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """What admission has to say to the audit log, by key."""
+    reinvocation: Reinvocation | None = None
+    """Made by the first plugin that needs it."""
 
 
 class Admission(Protocol):

@@ -39,6 +39,7 @@ from pilothouse.apiserver.authz import chain as authorization
 from pilothouse.apiserver.authz.escalation import EscalationCheck
 from pilothouse.apiserver.authz.rbac import RBAC_KINDS
 from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.connection import connection
 from pilothouse.apiserver.impersonation import Impersonation
 from pilothouse.apiserver.objects import CachedObjects, Objects
 from pilothouse.apiserver.openapi import OpenApi
@@ -46,6 +47,7 @@ from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.pods import PodStreams
 from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
 from pilothouse.store.cacher import Cachers
@@ -97,6 +99,7 @@ class Security:
     connectors: Mapping[tuple[str, str, str], Connector]
     paths: Mapping[str, Connector]
     objects: Objects
+    webhooks: WebhookClient
 
 
 async def build(
@@ -120,12 +123,14 @@ async def build(
     always: list[Plugin] = [SigningRequestIdentity()]
     if rbac is not None:
         always.append(RbacEscalation(EscalationCheck(rbac, authorizer)))
+    webhooks = WebhookClient(objects, rng)
     admitting = admission.build(
         objects,
         authorizer,
         clock,
         rng,
         _quota_status(by_gvr[kinds.RESOURCE_QUOTAS], registry_of),
+        webhooks,
         enable=options.enable_admission,
         disable=options.disable_admission,
         always=always,
@@ -139,9 +144,10 @@ async def build(
         impersonator=Impersonation(authorizer),
         admission=admitting,
         answerers=_answerers(options, authorizer, bearer, admitting, objects, by_gvr, clock, rng),
-        connectors=_connectors(options, objects, rng),
+        connectors=_admitted(_connectors(options, objects, rng), admitting, by_gvr),
         paths=_paths(options, keys, resources),
         objects=objects,
+        webhooks=webhooks,
     )
 
 
@@ -253,6 +259,27 @@ def _answerers(
             admit=admit,
         ).create
     return answerers
+
+
+def _admitted(
+    connectors: Mapping[tuple[str, str, str], Connector], admitting: admission.Chain, by_gvr: Mapping[GVR, Resource]
+) -> dict[tuple[str, str, str], Connector]:
+    """The connectors behind admission; a log is only read."""
+    resources = {(gvr.group, gvr.plural): resource for gvr, resource in by_gvr.items()}
+
+    def behind(resource: Resource, subresource: str, connector: Connector) -> Connector:
+        async def connect(call: Call) -> Response:
+            attributes = connection(call, resource, subresource)
+            await admitting.mutate(attributes)
+            await admitting.validate(attributes)
+            return await connector(call)
+
+        return connect
+
+    return {
+        key: connector if key[2] == "log" else behind(resources[key[0], key[1]], key[2], connector)
+        for key, connector in connectors.items()
+    }
 
 
 def _connectors(

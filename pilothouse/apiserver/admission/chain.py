@@ -14,6 +14,7 @@ from pilothouse.apiserver.admission.certificates import (
     CertificateSubjectRestriction,
 )
 from pilothouse.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
+from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
 from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
 from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
@@ -26,9 +27,11 @@ from pilothouse.apiserver.admission.service_account import ServiceAccount
 from pilothouse.apiserver.admission.storage import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from pilothouse.apiserver.admission.tolerations import DefaultTolerationSeconds
 from pilothouse.apiserver.admission.topology_labels import PodTopologyLabels
+from pilothouse.apiserver.admission.webhooks.plugins import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.attributes import Authorizer
 from pilothouse.apiserver.objects import Objects
+from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 
 Step = Callable[[Attributes], Awaitable[None]]
@@ -51,6 +54,8 @@ PLUGINS: tuple[type[Plugin], ...] = (
     CertificateSubjectRestriction,
     DefaultIngressClass,
     PodTopologyLabels,
+    MutatingAdmissionWebhook,
+    ValidatingAdmissionWebhook,
     ResourceQuota,
 )
 """All plugins there are, in upstream's order."""
@@ -76,6 +81,12 @@ class Chain:
             steps = self._mutators[key] = tuple(plugin.mutate for plugin in wanted)
         for step in steps:
             await step(attributes)
+        rounds = attributes.reinvocation
+        if rounds is not None and rounds.is_needed:
+            # What was called out to has changed the object: the plugins see it once more, and those who asked for it as well.
+            rounds.is_second = True
+            for step in steps:
+                await step(attributes)
 
     async def validate(self, attributes: Attributes) -> None:
         gvr = attributes.resource.gvr
@@ -100,6 +111,7 @@ def build(
     clock: Clock,
     rng: random.Random,
     write_quota_status: WriteStatus,
+    webhooks: WebhookClient,
     *,
     enable: Sequence[str] = (),
     disable: Sequence[str] = (),
@@ -112,6 +124,7 @@ def build(
             raise ValueError(f"unknown admission plugin {name!r}; known: {', '.join(sorted(known))}")
     if both := set(enable) & set(disable):
         raise ValueError(f"admission plugins both enabled and disabled: {', '.join(sorted(both))}")
+    expressions = Expressions(authorizer)
     made: dict[type[Plugin], Callable[[], Plugin]] = {
         NamespaceLifecycle: lambda: NamespaceLifecycle(objects),
         LimitRanger: lambda: LimitRanger(objects),
@@ -130,6 +143,8 @@ def build(
         CertificateSubjectRestriction: CertificateSubjectRestriction,
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
         PodTopologyLabels: lambda: PodTopologyLabels(objects),
+        MutatingAdmissionWebhook: lambda: MutatingAdmissionWebhook(objects, webhooks, expressions, rng),
+        ValidatingAdmissionWebhook: lambda: ValidatingAdmissionWebhook(objects, webhooks, expressions, rng),
         ResourceQuota: lambda: ResourceQuota(objects, write_quota_status, clock),
     }
     on = (

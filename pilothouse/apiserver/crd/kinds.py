@@ -15,6 +15,7 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.columns import NAME
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths, Subresource
+from pilothouse.api.schema import FieldValidation
 from pilothouse.api.structural import jsonpath
 from pilothouse.api.structural.custom import CustomSchema
 from pilothouse.api.validate.custom_resource import CustomRules
@@ -80,6 +81,7 @@ def _kind(definition: View, version: View, stored: str, source: Callable[[], Vie
             field["jsonPath"].removeprefix("."): _selectable(field["jsonPath"])
             for field in version.get("selectableFields") or ()
         },
+        read=_reader(schema),
         prepare_create=_clear_status if has_status else _nothing,
         prepare_update=_nothing_update if has_status else _count_status,
         prepare_status_update=_keep_metadata,
@@ -94,6 +96,14 @@ def _kind(definition: View, version: View, stored: str, source: Callable[[], Vie
         stored_version=stored,
     )
     return CustomKind(resource, schema, version.get("served", False), version.get("storage", False))
+
+
+def _reader(schema: CustomSchema) -> Callable[[Object], None]:
+    def read(obj: Object) -> None:
+        schema.load(obj, strict=FieldValidation.IGNORE)
+        schema.default(obj)
+
+    return read
 
 
 def scale_paths(scale: View) -> ScalePaths:

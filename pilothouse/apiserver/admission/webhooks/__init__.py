@@ -1,0 +1,1 @@
+"""MutatingAdmissionWebhook and ValidatingAdmissionWebhook. Source: apiserver `pkg/admission/plugin/webhook`."""

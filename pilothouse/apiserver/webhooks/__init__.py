@@ -1,0 +1,1 @@
+"""Servers outside that the API server asks: admission and conversion webhooks."""
