@@ -21,11 +21,10 @@ from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import error_response, internal, page_not_found
+from pilothouse.apiserver.errors import internal, page_not_found
 from pilothouse.apiserver.metrics import RequestMetrics
-from pilothouse.apiserver.negotiate import negotiate
 from pilothouse.apiserver.options import write_options
-from pilothouse.apiserver.present import value_response
+from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
 from pilothouse.apiserver.subresources.table import subhandlers
@@ -201,6 +200,7 @@ class ApiServer:
         """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
         began = self._clock.monotonic()
         audit_id = metadata.new_uid(self._rng)
+        accept = request.headers.get("accept", "")
         call: Call | None = None
         try:
             query = parse_query(request.query)
@@ -217,13 +217,13 @@ class ApiServer:
                     await self._authorizer.authorize(user, info)
                     response = await self._serve(call)
         except status.StatusError as error:
-            response = error_response(error)
+            response = error_response(error, accept)
         except StoreUnavailable as error:
             log.error("the store is not available", path=request.path, error=str(error))
-            response = error_response(status.ServiceUnavailable(str(error), retry_after_s=2))
+            response = error_response(status.ServiceUnavailable(str(error), retry_after_s=2), accept)
         except Exception as error:
             log.exception("request failed", method=request.method, path=request.path)
-            response = error_response(internal(f"{type(error).__name__}: {error}"))
+            response = error_response(internal(f"{type(error).__name__}: {error}"), accept)
         self.metrics.observe(None if call is None else call.info, response.status, self._clock.monotonic() - began)
         if call is not None and self._auditor is not None:
             self._auditor.answered(audit_id, call, response.status)
@@ -253,8 +253,7 @@ class ApiServer:
             call.warnings.append(warning)
         if info.verb not in endpoint.verbs or not is_routed(info):
             raise method_not_allowed()
-        accept = call.request.headers.get("accept", "")
-        call.output = negotiate(accept)
+        call.output = endpoint.output(call.request.headers.get("accept", ""))
         now = self._clock.now()
         match info.verb:
             case "get":
@@ -290,7 +289,7 @@ class ApiServer:
         if connector is not None:
             await asyncio.sleep(0)
             return await connector(call)
-        call.output = negotiate(call.request.headers.get("accept", ""))
+        call.output = endpoint.output(call.request.headers.get("accept", ""), subresource)
         answerer = self._answerers.get(key)
         if answerer is not None:
             return await answer(call, endpoint.of(subresource), answerer)

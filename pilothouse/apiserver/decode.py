@@ -12,9 +12,8 @@ from pilothouse.api.meta import Object
 from pilothouse.api.schema.duplicates import duplicate_fields
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.errors import unsupported_media_type
-from pilothouse.apiserver.negotiate import JSON, YAML
+from pilothouse.apiserver.negotiate import JSON, PROTOBUF, YAML
 
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 READABLE = (JSON, YAML, PROTOBUF)
 _FORMATS = {PROTOBUF: PROTOBUF, "": JSON, JSON: JSON, YAML: YAML, "text/yaml": YAML, "application/x-yaml": YAML}
 

@@ -14,6 +14,7 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
+from pilothouse.apiserver.negotiate import Output, negotiate
 from pilothouse.apiserver.registry import Registry
 from pilothouse.store.event import Encoder
 
@@ -34,6 +35,23 @@ class Endpoint:
         self._open_registry = open_registry
         self._registry: Registry | None = None
         self._trackers: dict[str, Tracker] = {}
+
+    def output(self, accept: str, subresource: Subresource | None = None) -> Output:
+        """What form an answer takes, of the kind itself or of what a subresource speaks. Raises NotAcceptable."""
+        if "protobuf" not in accept:
+            return negotiate(accept)
+        return negotiate(accept, (self if subresource is None else self.of(subresource))._has_message)
+
+    @cached_property
+    def _has_message(self) -> bool:
+        from pilothouse.api.codec.errors import UnknownMessage
+        from pilothouse.api.codec.messages import message_name
+
+        try:
+            message_name(self.gvr.api_version, self.gvr.kind)
+        except UnknownMessage:
+            return False
+        return True
 
     def of(self, subresource: Subresource) -> Endpoint:
         """The endpoint of what a subresource speaks, which is not stored."""

@@ -11,7 +11,10 @@ from pilothouse.apiserver.errors import not_acceptable
 
 JSON = "application/json"
 YAML = "application/yaml"
-ACCEPTED = (JSON, YAML)
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+ACCEPTED = (JSON, YAML, PROTOBUF)
+STREAMED = (f"{JSON};stream=watch", f"{PROTOBUF};stream=watch")
+"""What a watch can be had in."""
 
 
 class Shape(Enum):
@@ -39,6 +42,7 @@ _MEDIA_TYPES = {
     "*/*": JSON,
     "": JSON,
     "application/yaml": YAML,
+    PROTOBUF: PROTOBUF,
 }
 _SHAPES = {
     "Table": Shape.TABLE,
@@ -48,8 +52,11 @@ _SHAPES = {
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str) -> Output:
-    """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable."""
+def negotiate(accept: str, has_message: bool = True) -> Output:
+    """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable.
+
+    `has_message` is whether what is asked for can be written as protobuf; its metadata always can, and tables never.
+    """
     if accept in ("", "*/*", JSON):
         return PLAIN
     target = ""
@@ -57,12 +64,17 @@ def negotiate(accept: str) -> Output:
         media_type = _MEDIA_TYPES.get(media_range)
         if media_type is None:
             continue
+        if parameters.get("stream", "watch") not in ("watch", ""):
+            continue
         wanted = parameters.get("as", "")
         if not wanted:
-            return Output(media_type, Shape.WHOLE)
+            if media_type == PROTOBUF and not has_message:
+                continue
+            return PLAIN if media_type == JSON else Output(media_type, Shape.WHOLE)
         shape = _SHAPES.get(wanted)
         version = parameters.get("v", "v1")
-        if shape is not None and parameters.get("g", "") == "meta.k8s.io" and version in ("v1", "v1beta1"):
+        is_known = parameters.get("g", "") == "meta.k8s.io" and version in ("v1", "v1beta1")
+        if shape is not None and is_known and (media_type != PROTOBUF or shape is not Shape.TABLE):
             return Output(media_type, shape, version)
         target = f"{wanted}.{version}.{parameters.get('g', '')}"
     raise not_acceptable(ACCEPTED, target)

@@ -1,4 +1,5 @@
-"""Answers in the form that the client asked for: whole objects, tables or metadata alone; JSON or YAML; plain, indented or compressed.
+"""Answers in the form that the client asked for: whole objects, tables or metadata alone; JSON, YAML or protobuf; plain, indented or
+compressed.
 
 Whole objects in JSON go out as the bytes they were stored as.
 """
@@ -13,10 +14,11 @@ import orjson
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
-from pilothouse.api.status import BadRequest
+from pilothouse.api.status import BadRequest, NotAcceptable, StatusError
+from pilothouse.apiserver import errors
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.negotiate import JSON, PLAIN, YAML, Output, Shape, wants_indent
+from pilothouse.apiserver.negotiate import JSON, PLAIN, PROTOBUF, STREAMED, YAML, Output, Shape, negotiate, wants_indent
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.store.base import Revision
 from pilothouse.store.cached import Cached
@@ -25,9 +27,11 @@ from pilothouse.store.event import INITIAL_EVENTS_END, Encoder
 
 _GZIP_FROM_BYTES = 128 * 1024
 _GZIP_LEVEL = 1
+WATCH_HEADERS = {JSON: {"content-type": JSON}, PROTOBUF: {"content-type": f"{PROTOBUF};stream=watch"}}
 _LOOPBACK = ("127.", "::1", "in-process")
 _JSON_HEADERS = {"content-type": JSON}
 _YAML_HEADERS = {"content-type": YAML}
+_PROTOBUF_HEADERS = {"content-type": PROTOBUF}
 
 
 def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes, now: float) -> Response:
@@ -54,6 +58,12 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
         if listing.remaining is not None:
             metadata["remainingItemCount"] = listing.remaining
     gvr = endpoint.gvr
+    if output.shape is Shape.WHOLE and output.media_type == PROTOBUF:
+        from pilothouse.api.codec import protobuf
+
+        objects = (endpoint.from_stored(cached.object()) for cached in listing.items)
+        body = protobuf.encode_list(gvr.api_version, f"{gvr.kind}List", metadata, objects)
+        return _packed_response(call.request, 200, _PROTOBUF_HEADERS, body)
     if output.shape is Shape.WHOLE:
         wires = (cached.wire for cached in listing.items)
         body = list_body(gvr, metadata, list(map(endpoint.wire, wires) if endpoint.is_converted else wires))
@@ -89,6 +99,14 @@ def value_response(call: Call, code: int, value: Any) -> Response:
         from pilothouse.apiserver import yaml
 
         return Response(code, _YAML_HEADERS, yaml.dump(value))
+    if call.output.media_type == PROTOBUF:
+        from pilothouse.api.codec import protobuf
+
+        try:
+            body = protobuf.encode(value)
+        except protobuf.UnknownMessage as error:
+            raise NotAcceptable(f"the answer cannot be encoded to a protobuf message: {error}") from None
+        return _packed_response(call.request, code, _PROTOBUF_HEADERS, body)
     return body_response(call, code, orjson.dumps(value))
 
 
@@ -97,9 +115,34 @@ def body_response(call: Call, code: int, body: bytes) -> Response:
     request = call.request
     if wants_indent(request.headers, call.query):
         body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return _packed_response(request, code, _JSON_HEADERS, body)
+
+
+def _packed_response(request: Request, code: int, headers: dict[str, str], body: bytes) -> Response:
+    """A body that is compressed if it is large and the client takes it so."""
     if len(body) >= _GZIP_FROM_BYTES and _wants_gzip(request):
-        return Response(code, {**_JSON_HEADERS, "content-encoding": "gzip", "vary": "Accept-Encoding"}, _gzip(body))
-    return Response(code, _JSON_HEADERS, body)
+        return Response(code, {**headers, "content-encoding": "gzip", "vary": "Accept-Encoding"}, _gzip(body))
+    return Response(code, headers, body)
+
+
+def error_response(error: StatusError, accept: str) -> Response:
+    """A failure in the form that the client wants its answers in; in JSON if that cannot be had."""
+    response = errors.error_response(error)
+    if "protobuf" not in accept and "yaml" not in accept:
+        return response
+    try:
+        media_type = negotiate(accept).media_type
+    except NotAcceptable:
+        return response
+    if media_type == YAML:
+        from pilothouse.apiserver import yaml
+
+        return Response(response.status, {**response.headers, **_YAML_HEADERS}, yaml.dump(error.to_object()))
+    if media_type == PROTOBUF:
+        from pilothouse.api.codec import protobuf
+
+        return Response(response.status, {**response.headers, **_PROTOBUF_HEADERS}, protobuf.encode(error.to_object()))
+    return response
 
 
 def partial(obj: Mapping[str, Any], version: str = "v1") -> Object:
@@ -114,6 +157,14 @@ def partial(obj: Mapping[str, Any], version: str = "v1") -> Object:
 def watch_encoder(call: Call, endpoint: Endpoint, plain: Encoder, clock_now: Any) -> Encoder:
     """What writes the events of a watch in the form that `call` asks for. Raises NotAcceptable, BadRequest."""
     output = call.output
+    if output.media_type == YAML:
+        raise errors.not_acceptable(STREAMED)
+    if output.media_type == PROTOBUF:
+        frames = endpoint.encoders.get(output)
+        if frames is None:
+            lines = PartialLines(endpoint, output.version) if output.shape is Shape.PARTIAL else ObjectLines(endpoint)
+            frames = endpoint.encoders[output] = MessageFrames(endpoint, lines)
+        return frames
     if output.shape is Shape.WHOLE:
         if not endpoint.is_converted:
             return plain
@@ -178,6 +229,34 @@ class TableLines(ObjectLines):
 
     def bookmark_form(self, obj: Object) -> Object:
         return _table(self._endpoint, [obj], self._query, self._output, self._now(), obj["metadata"])
+
+
+class MessageFrames:
+    """Watch events as frames of protobuf, with what `lines` would write as JSON."""
+
+    def __init__(self, endpoint: Endpoint, lines: ObjectLines) -> None:
+        from pilothouse.api.codec import protobuf
+
+        self._endpoint = endpoint
+        self._lines = lines
+        self._encode = protobuf.encode
+        self._frame = protobuf.frame
+
+    def event(self, type: str, cached: Cached) -> bytes:
+        return self._frame(type, self._encode(self._lines.form(self._endpoint.from_stored(cached.object()))))
+
+    def bookmark(self, revision: Revision, *, initial_events_end: bool) -> bytes:
+        obj = self._lines.bookmark_form(_bookmark(self._endpoint.gvr, revision, initial_events_end))
+        return self._frame("BOOKMARK", self._encode(obj))
+
+
+def watch_error(call: Call, error: StatusError) -> Response:
+    """A watch that consists of an ERROR event."""
+    if call.output.media_type == PROTOBUF:
+        from pilothouse.api.codec import protobuf
+
+        return Response(200, WATCH_HEADERS[PROTOBUF], protobuf.frame("ERROR", protobuf.encode(error.to_object())))
+    return Response(200, WATCH_HEADERS[JSON], _line("ERROR", error.to_object()))
 
 
 def _line(type: str, obj: Object) -> bytes:

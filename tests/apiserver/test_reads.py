@@ -11,7 +11,7 @@ from pilothouse.api import gvr, status
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.health import Health, ping
-from pilothouse.apiserver.negotiate import Output, Shape, negotiate
+from pilothouse.apiserver.negotiate import PROTOBUF, Output, Shape, negotiate
 from pilothouse.apiserver.route import parse_query, request_info
 from tests.apiserver.harness import Harness, config_map, pod
 
@@ -62,7 +62,11 @@ def test_other_paths_name_no_resource(path: str) -> None:
     ("accept", "output"),
     [
         ("", Output("application/json", Shape.WHOLE)),
-        ("application/vnd.kubernetes.protobuf,application/json", Output("application/json", Shape.WHOLE)),
+        ("application/vnd.kubernetes.protobuf,application/json", Output(PROTOBUF, Shape.WHOLE)),
+        ("application/json;q=0.9,application/vnd.kubernetes.protobuf;stream=watch", Output(PROTOBUF, Shape.WHOLE)),
+        ("application/vnd.kubernetes.protobuf;stream=other,*/*", Output("application/json", Shape.WHOLE)),
+        (f"{PROTOBUF};as=Table;v=v1;g=meta.k8s.io,application/json", Output("application/json", Shape.WHOLE)),
+        (f"{PROTOBUF};as=PartialObjectMetadata;v=v1;g=meta.k8s.io", Output(PROTOBUF, Shape.PARTIAL)),
         ("application/yaml", Output("application/yaml", Shape.WHOLE)),
         (TABLE["accept"], Output("application/json", Shape.TABLE)),
         ("application/json;as=Future;v=v9;g=x,application/json", Output("application/json", Shape.WHOLE)),
@@ -74,7 +78,8 @@ def test_negotiation(accept: str, output: Output) -> None:
 
 
 @pytest.mark.parametrize(
-    "accept", ["application/vnd.kubernetes.protobuf", "text/html", "application/json;as=Table;v=v7;g=x"]
+    "accept",
+    [f"{PROTOBUF};as=Table;v=v1;g=meta.k8s.io", "text/html", "application/json;as=Table;v=v7;g=x"],
 )
 def test_what_cannot_be_given_is_refused(accept: str) -> None:
     with pytest.raises(status.NotAcceptable, match="only the following media types are accepted"):

@@ -113,7 +113,7 @@ def _micro_time(data: bytes, depth: int) -> str | None:
     if not parts:
         return None
     moment = _EPOCH + timedelta(seconds=signed(parts.get(1, 0)), microseconds=signed(parts.get(2, 0)) // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _quantity(data: bytes, depth: int) -> str:

@@ -26,22 +26,25 @@ class Field(NamedTuple):
     """Whether it may be absent; if not, its empty value stands for none in JSON."""
 
 
+_PACKAGES = {
+    "": "core",
+    "rbac.authorization.k8s.io": "rbac",
+    "flowcontrol.apiserver.k8s.io": "flowcontrol",
+}
+"""Of the groups that are called neither like their package nor like it with `.k8s.io`."""
+
+
 def message_name(api_version: str, kind: str) -> str:
     """The message of a kind, such as `core.v1.Pod`. Raises UnknownMessage."""
     group, _, version = api_version.rpartition("/")
-    name = f"{group.partition('.')[0] or 'core'}.{version}.{kind}"
-    if is_of_upstream(group) and name in _lines():
+    name = f"{_PACKAGES.get(group) or group.removesuffix('.k8s.io')}.{version}.{kind}"
+    if name in _lines():
         return name
     # Options such as DeleteOptions may be sent under any group; some types are the same in all versions.
     name = f"meta.v1.{kind}"
-    if name not in _lines():
+    if name not in _lines() or not (group in ("", "meta.k8s.io") or kind.endswith("Options")):
         raise UnknownMessage(f'no kind "{kind}" is known for version "{api_version}"')
     return name
-
-
-def is_of_upstream(group: str) -> bool:
-    """Whether a group may be one of Kubernetes' own: `storage.example.com` is not `storage.k8s.io`."""
-    return "." not in group or group.endswith(".k8s.io")
 
 
 @cache

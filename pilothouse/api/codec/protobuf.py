@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pilothouse.api.codec.decoder import decode_message
@@ -64,12 +65,12 @@ def decode(data: bytes) -> Object:
 
 def encode(obj: Mapping[str, Any]) -> bytes:
     """An object in its envelope. Raises UnknownMessage for a kind that has no message."""
-    return Envelope(obj.get("apiVersion", ""), obj.get("kind", "")).encode(obj)
+    return _envelope(obj.get("apiVersion", ""), obj.get("kind", "")).encode(obj)
 
 
 def encode_list(api_version: str, kind: str, metadata: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> bytes:
     """A list in its envelope; `kind` is that of the list. Items are encoded one at a time."""
-    envelope = Envelope(api_version, kind)
+    envelope = _envelope(api_version, kind)
     item = encoder_of(message_name(api_version, kind.removesuffix("List")))
     parts = [b"\n" + delimited(encoder_of("meta.v1.ListMeta")(metadata))]
     parts += (b"\x12" + delimited(item(obj)) for obj in items)
@@ -92,6 +93,9 @@ class Envelope:
     def of(self, message: bytes) -> bytes:
         """A message in its envelope; neither contentEncoding nor contentType are given."""
         return b"%b%b\x1a\0\x22\0" % (self._head, delimited(message))
+
+
+_envelope = lru_cache(maxsize=512)(Envelope)
 
 
 def frame(type: str, enveloped: bytes) -> bytes:

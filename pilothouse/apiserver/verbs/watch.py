@@ -1,16 +1,14 @@
-"""WATCH of a collection: the changes of objects as they happen, one JSON document a line."""
+"""WATCH of a collection: the changes of objects as they happen, one JSON document a line or one protobuf message a frame."""
 
 from __future__ import annotations
 
 import random
 
-import orjson
-
 from pilothouse.api.status import Expired
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import list_options
-from pilothouse.apiserver.present import watch_encoder
+from pilothouse.apiserver.present import WATCH_HEADERS, watch_encoder, watch_error
 from pilothouse.apiserver.verbs.list import named_options
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
@@ -19,7 +17,6 @@ from pilothouse.store.watcher import Watcher
 
 MIN_TIMEOUT_S = 1800
 """A watch without `timeoutSeconds` lasts between this and twice as long, so that clients do not all come back at once."""
-_HEADERS = {"content-type": "application/json"}
 
 
 async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random) -> Response:
@@ -38,9 +35,9 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
             encoder=encoder,
         )
     except Expired as error:
-        return Response(200, _HEADERS, orjson.dumps({"type": "ERROR", "object": error.to_object()}) + b"\n")
+        return watch_error(call, error)
     timeout_s = options.timeout_s or MIN_TIMEOUT_S * (1 + rng.random())
-    return Response(200, _HEADERS, TimedWatch(watcher, clock, timeout_s))
+    return Response(200, WATCH_HEADERS[call.output.media_type], TimedWatch(watcher, clock, timeout_s))
 
 
 class TimedWatch:
