@@ -36,6 +36,7 @@ from pilothouse.apiserver.verbs.list import list_
 from pilothouse.apiserver.verbs.patch import patch
 from pilothouse.apiserver.verbs.update import update
 from pilothouse.apiserver.verbs.watch import watch
+from pilothouse.apiserver.websocket import events_over_websocket
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.log import get_logger
@@ -261,7 +262,7 @@ class ApiServer:
             case "list":
                 return await list_(call, endpoint, now)
             case "watch":
-                return await watch(call, endpoint, self._clock, self._rng)
+                return await events_over_websocket(call, await watch(call, endpoint, self._clock, self._rng))
             case "patch":
                 return await patch(call, endpoint, now)
             case "update":

@@ -18,6 +18,7 @@ from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.proxy.backend import fetch, passed_on, read_some, tunnel
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.route import is_true
+from pilothouse.apiserver.websocket import bytes_over_websocket
 from pilothouse.kit.http.message import Response
 from pilothouse.kit.http.tunnel import wants_upgrade
 
@@ -34,20 +35,25 @@ class PodStreams:
         self._kubelets = kubelets
 
     async def log(self, call: Call) -> Response:
-        """Follow or read a container's log. Raises NotFound, BadRequest, Invalid and the kubelet's refusals."""
+        """Follow or read a container's log, as plain HTTP or over a WebSocket.
+
+        Raises NotFound, BadRequest, Invalid and the kubelet's refusals.
+        """
         options = dict(parse_qsl(call.request.query, keep_blank_values=True)[::-1])
         _check_log_options(options, call.info.name)
         pod = await self._pod(call)
         container = container_name(pod, options.get("container", ""))
         node = pod["spec"].get("nodeName")
         if not node:
-            return Response(200, {"content-type": "text/plain"}, b"")
+            return await bytes_over_websocket(call, Response(200, {"content-type": "text/plain"}, b""))
         path = "/containerLogs/" + "/".join(map(quote, (call.info.namespace, name_of(pod), container)))
         target = await self._kubelets.target(node, path, urlencode(list(_log_query(options))))
         code, headers, body = await fetch("GET", target, {"accept": "*/*"})
         if not 200 <= code <= 206:
             raise _refusal(code, (await read_some(body)).decode(errors="replace"), name_of(pod))
-        return Response(200, {"content-type": headers.get("content-type", "text/plain")}, body)
+        return await bytes_over_websocket(
+            call, Response(200, {"content-type": headers.get("content-type", "text/plain")}, body)
+        )
 
     async def execute(self, call: Call) -> Response:
         """Run a command in a container. Raises NotFound, BadRequest."""

@@ -49,17 +49,22 @@ def offered_protocols(headers: Mapping[str, str]) -> Sequence[str]:
 
 
 def accept(headers: Mapping[str, str], protocol: str) -> dict[str, str]:
-    """The headers of the answer that opens the WebSocket. Raises ProtocolError for a request without key or of another version."""
+    """The headers of the answer that opens the WebSocket; `protocol` is empty where the client offered none.
+
+    Raises ProtocolError for a request without key or of another version.
+    """
     key = headers.get("sec-websocket-key", "")
     if headers.get("sec-websocket-version") != "13" or not key:
         raise ProtocolError("the request must have Sec-WebSocket-Version 13 and a Sec-WebSocket-Key")
     digest = hashlib.sha1(key.encode("latin-1") + _ACCEPT_SALT, usedforsecurity=False).digest()
-    return {
+    answer = {
         "upgrade": "websocket",
         "connection": "Upgrade",
         "sec-websocket-accept": base64.b64encode(digest).decode(),
-        "sec-websocket-protocol": protocol,
     }
+    if protocol:
+        answer["sec-websocket-protocol"] = protocol
+    return answer
 
 
 def frame(opcode: Opcode, payload: bytes) -> bytes:
@@ -118,6 +123,10 @@ class WebSocket:
     async def send(self, payload: bytes) -> None:
         """Send a binary message. Raises ConnectionError."""
         await self._send(Opcode.BINARY, payload)
+
+    async def send_text(self, payload: bytes) -> None:
+        """Send a text message, which must be UTF-8. Raises ConnectionError."""
+        await self._send(Opcode.TEXT, payload)
 
     async def close(self, code: CloseCode, reason: str = "") -> None:
         """Tell the client that nothing follows. Idempotent."""
