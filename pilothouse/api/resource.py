@@ -44,6 +44,8 @@ class Subresource:
     kind: str = ""
     group: str = ""
     version: str = ""
+    passes_methods: bool = False
+    """Whether requests of any method, also such as OPTIONS that are no verb, go on to what is behind it."""
 
 
 STATUS = Subresource("status")
@@ -144,6 +146,8 @@ class Resource:
 
     stored_version: str = ""
     """The version that objects are stored at, where it is not that of `gvr`."""
+    merges_strategically: bool = True
+    """Whether strategic merge patches are understood."""
     ratchets: bool = False
     """Whether `validate_update` alone judges an update, so that what was stored before a rule came may stay."""
     has_generation: bool = True

@@ -283,7 +283,7 @@ class ApiServer:
         subresource = endpoint.subresources.get(info.subresource)
         if subresource is None:
             return page_not_found()
-        if info.verb not in subresource.verbs:
+        if info.verb not in subresource.verbs and not subresource.passes_methods:
             raise method_not_allowed()
         key = (info.api_group, info.resource, info.subresource)
         connector = self._connectors.get(key)

@@ -52,7 +52,13 @@ NODE = Resource(
     gvr.NODES,
     short_names=("no",),
     subresources=(
-        Subresource("proxy", ("create", "delete", "get", "patch", "update"), kind="NodeProxyOptions", version="v1"),
+        Subresource(
+            "proxy",
+            ("create", "delete", "get", "patch", "update"),
+            kind="NodeProxyOptions",
+            version="v1",
+            passes_methods=True,
+        ),
         STATUS,
     ),
     has_generation=False,

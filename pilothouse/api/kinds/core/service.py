@@ -143,7 +143,13 @@ SERVICE = Resource(
     short_names=("svc",),
     categories=("all",),
     subresources=(
-        Subresource("proxy", ("create", "delete", "get", "patch", "update"), kind="ServiceProxyOptions", version="v1"),
+        Subresource(
+            "proxy",
+            ("create", "delete", "get", "patch", "update"),
+            kind="ServiceProxyOptions",
+            version="v1",
+            passes_methods=True,
+        ),
         STATUS,
     ),
     name_rule="dns-label",
