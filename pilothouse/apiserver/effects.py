@@ -27,8 +27,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.INGRESSES: "no controller routes its traffic",
     gvr.NETWORK_POLICIES: "it is not enforced",
     gvr.CERTIFICATE_SIGNING_REQUESTS: "nothing signs it",
-    gvr.VALIDATING_WEBHOOK_CONFIGURATIONS: "its webhooks are not called",
-    gvr.MUTATING_WEBHOOK_CONFIGURATIONS: "its webhooks are not called",
     gvr.VALIDATING_ADMISSION_POLICIES: "it is not enforced",
     gvr.VALIDATING_ADMISSION_POLICY_BINDINGS: "it is not enforced",
     gvr.MUTATING_ADMISSION_POLICIES: "it is not applied",
