@@ -59,7 +59,8 @@ class PodCgroups:
         return parts[-1] if self._naming is Naming.SYSTEMD else "/" + "/".join(parts)
 
     def tear_down(self, uid: UID) -> None:
-        roots = [self._mount] if self._is_v2 else [self._mount / name for name in V1_CONTROLLERS]
+        # On version 1 the runtime makes a pod's cgroup in every hierarchy there is, not only in those that are bounded here.
+        roots = [self._mount] if self._is_v2 else [path for path in self._mount.iterdir() if path.is_dir()]
         for qos in (GUARANTEED, BEST_EFFORT, "Burstable"):
             for root in roots:
                 _remove(root.joinpath(*self._parts(uid, qos)))

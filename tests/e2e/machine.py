@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 NODE_ADDRESS = "198.51.100.2"
 NAMESPACE = f"pilothouse-e2e-{os.getpid()}"
@@ -85,12 +87,25 @@ def namespace_state() -> dict[str, str]:
 
 
 def containers_pids(directory: Path) -> dict[str, int]:
-    """The first process of each running container, by the container's id, from runc's own files."""
-    import json
+    """The first process of each running container, by the container's id."""
+    return {state["id"]: state["init_process_pid"] for state in _containers(directory)}
 
-    return {
-        state["id"]: state["init_process_pid"]
-        for file in (directory / "run" / "containerd" / "runc").glob("*/*/state.json")
-        for state in [json.loads(file.read_text())]
-        if Path(f"/proc/{state['init_process_pid']}").exists()
-    }
+
+def sandbox_pid(directory: Path, uid: str) -> int:
+    """The process that holds the namespaces of the pod with this UID; fails if it has not exactly one."""
+    labels = {"io.kubernetes.cri.container-type=sandbox", f"io.kubernetes.cri.sandbox-uid={uid}"}
+    [pid] = [state["init_process_pid"] for state in _containers(directory) if labels <= set(state["config"]["labels"])]
+    return int(pid)
+
+
+def _containers(directory: Path) -> list[dict[str, Any]]:
+    """What runc notes of each container whose first process lives."""
+    found = []
+    for file in (directory / "run" / "containerd" / "runc").glob("*/*/state.json"):
+        try:
+            state = json.loads(file.read_text())
+        except FileNotFoundError:
+            continue
+        if Path(f"/proc/{state['init_process_pid']}/exe").exists():
+            found.append(state)
+    return found

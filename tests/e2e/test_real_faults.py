@@ -95,6 +95,45 @@ def test_a_killed_process_comes_back_and_containers_go_on(real: Cluster, web: We
     assert set(statuses.split()) == {"0"}
 
 
+def test_a_pod_whose_sandbox_is_killed_gets_another(real: Cluster, web: Web) -> None:
+    real.kubectl("run", "boxed", f"--image={WEB}", "-n", NAMESPACE)
+    real.wait("pod/boxed", "-n", NAMESPACE, "--for=condition=Ready")
+    uid = real.path("pod", "boxed", "-n", NAMESPACE, of=".metadata.uid")
+    before = real.path("pod", "boxed", "-n", NAMESPACE, of=".status.podIP")
+    os.kill(machine.sandbox_pid(real.directory, uid), signal.SIGKILL)
+    until(lambda: real.path("pod", "boxed", "-n", NAMESPACE, of=".status.podIP") not in ("", before), "a new address")
+    real.wait("pod/boxed", "-n", NAMESPACE, "--for=condition=Ready")
+    real.kubectl("delete", "pod", "boxed", "-n", NAMESPACE, "--grace-period=1", "--timeout=30s")
+    assert web.answers()
+
+
+def test_a_pod_that_ends_while_the_node_is_killed_ends(real: Cluster, web: Web) -> None:
+    deaf = ("--command", "--", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    real.kubectl("run", "deaf", f"--image={WEB}", "-n", NAMESPACE, *deaf)
+    real.wait("pod/deaf", "-n", NAMESPACE, "--for=condition=Ready")
+    real.kubectl("delete", "pod", "deaf", "-n", NAMESPACE, "--grace-period=2", "--wait=false")
+    os.kill(pid_of(real, "node"), signal.SIGKILL)
+    real.wait("pod/deaf", "-n", NAMESPACE, "--for=delete")
+    web.works()
+
+
+def test_pods_that_start_while_the_node_is_killed_start_once(real: Cluster, web: Web) -> None:
+    real.kubectl("create", "deployment", "many", f"--image={WEB}", "--replicas=12", "-n", NAMESPACE)
+    until(lambda: real.path("deployment", "many", "-n", NAMESPACE, of=".status.readyReplicas"), "the first is ready")
+    os.kill(pid_of(real, "node"), signal.SIGKILL)
+    real.kubectl("rollout", "status", "deployment", "many", "-n", NAMESPACE, "--timeout=60s")
+    items = real.get("pods", "-n", NAMESPACE, "-l", "app=many")["items"]
+    addresses = {item["status"]["podIP"] for item in items}
+    assert len(addresses) == len(items) == 12
+    for item in items:
+        assert machine.sandbox_pid(real.directory, item["metadata"]["uid"])
+    uids = {item["metadata"]["uid"] for item in items}
+    real.kubectl("delete", "deployment", "many", "-n", NAMESPACE)
+    real.wait("pod", "-l", "app=many", "-n", NAMESPACE, "--for=delete")
+    until(lambda: not machine.cgroups(uids), "their control groups are gone")
+    until(lambda: not any(uid in mount for uid in uids for mount in machine.mounts(real.directory)), "and their mounts")
+
+
 def test_up_adopts_the_containers_after_everything_was_killed(real: Cluster, web: Web) -> None:
     before = web.pids
     # The supervisor last: each of the others would start a new one.
