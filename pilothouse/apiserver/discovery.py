@@ -18,11 +18,14 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.errors import not_acceptable, page_not_found
-from pilothouse.apiserver.negotiate import ACCEPTED, JSON
+from pilothouse.apiserver.negotiate import ACCEPTED, JSON, PROTOBUF, wishes
 from pilothouse.kit.http.message import Response
 
 _FIRST_GROUPS = ("apiregistration.k8s.io", "apps", "events.k8s.io")
 """Groups that come before the others, which stand in the order of their kinds."""
+_MEDIA_TYPES = {JSON: JSON, "application/*": JSON, "*/*": JSON, PROTOBUF: PROTOBUF}
+_VERSIONS = {JSON: ("v2", "v2beta1"), PROTOBUF: ("v2",)}
+"""Of the document that has everything."""
 _STAGES = {"": 2, "beta": 1, "alpha": 0}
 _parse_version = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
 
@@ -112,27 +115,34 @@ class _Document:
     ) -> None:
         self._legacy = legacy
         self._groups = groups
-        self._encoded: dict[str, tuple[bytes, str, str]] = {}
+        self._encoded: dict[tuple[str, str], tuple[bytes, str, str]] = {}
 
     def choose(self, accept: str) -> tuple[bytes, str, str]:
         """Body, ETag (empty for the forms that have none) and Content-Type of the first acceptable form."""
-        for wish in accept.split(",") if accept else (JSON,):
-            media_type, _, parameters = wish.strip().partition(";")
-            if media_type.strip() not in (JSON, "application/*", "*/*"):
+        for media_range, named in wishes(accept or JSON):
+            media_type = _MEDIA_TYPES.get(media_range)
+            if media_type is None:
                 continue
-            named = dict(part.strip().partition("=")[::2] for part in parameters.split(";") if part)
             if named.get("as") != "APIGroupDiscoveryList":
-                return self._form("")
+                return self._form(media_type, "")
             version = named.get("v", "")
-            if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version in ("v2", "v2beta1"):
-                return self._form(version)
+            if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version in _VERSIONS[media_type]:
+                return self._form(media_type, version)
         raise not_acceptable(ACCEPTED)
 
-    def _form(self, version: str) -> tuple[bytes, str, str]:
-        form = self._encoded.get(version)
+    def _form(self, media_type: str, version: str) -> tuple[bytes, str, str]:
+        form = self._encoded.get((media_type, version))
         if form is None:
-            form = self._encoded[version] = self._encode(version)
+            form = self._encode(version) if media_type == JSON else self._translate(version)
+            self._encoded[media_type, version] = form
         return form
+
+    def _translate(self, version: str) -> tuple[bytes, str, str]:
+        """The same as protobuf."""
+        from pilothouse.api.codec import protobuf
+
+        body, etag, content_type = self._form(JSON, version)
+        return protobuf.encode(orjson.loads(body)), etag, content_type.replace(JSON, PROTOBUF)
 
     def _encode(self, version: str) -> tuple[bytes, str, str]:
         if not version:
