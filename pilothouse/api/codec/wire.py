@@ -48,16 +48,21 @@ def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, Any]]:
             continue
         if wire_type == BYTES:
             length, position = read_varint(data, position)
-        elif wire_type == FIXED64:
-            length = 8
-        elif wire_type == FIXED32:
-            length = 4
         else:
-            raise MalformedMessage(f"wire type {wire_type} is not supported")
+            length = fixed_length(wire_type)
         if position + length > end:
             raise MalformedMessage("unexpected end of the message")
         yield tag >> 3, data[position : position + length]
         position += length
+
+
+def fixed_length(wire_type: int) -> int:
+    """How many bytes a value of a wire type has that does not say itself. Raises MalformedMessage."""
+    if wire_type == FIXED64:
+        return 8
+    if wire_type == FIXED32:
+        return 4
+    raise MalformedMessage(f"wire type {wire_type} is not supported")
 
 
 def read_varint(data: bytes, position: int) -> tuple[int, int]:
