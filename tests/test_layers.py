@@ -13,7 +13,7 @@ COMPONENTS = ("apiserver", "controllers", "scheduler", "kubelet", "proxy", "dns"
 BELOW_COMPONENTS = {"client", "api", "kit"}
 ALLOWED: dict[str, set[str]] = {
     "main": {*COMPONENTS, "store", "client", "api", "kit"},
-    **{component: BELOW_COMPONENTS for component in COMPONENTS},
+    **dict.fromkeys(COMPONENTS, BELOW_COMPONENTS),
     "apiserver": BELOW_COMPONENTS | {"store"},
     "store": {"api", "kit"},
     "client": {"api", "kit"},
