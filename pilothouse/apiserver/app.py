@@ -21,7 +21,7 @@ from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import internal, page_not_found
+from pilothouse.apiserver.errors import internal, page_not_found, unavailable
 from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
@@ -221,7 +221,7 @@ class ApiServer:
             response = error_response(error, accept)
         except StoreUnavailable as error:
             log.error("the store is not available", path=request.path, error=str(error))
-            response = error_response(status.ServiceUnavailable(str(error), retry_after_s=2), accept)
+            response = error_response(unavailable(error), accept)
         except Exception as error:
             log.exception("request failed", method=request.method, path=request.path)
             response = error_response(internal(f"{type(error).__name__}: {error}"), accept)

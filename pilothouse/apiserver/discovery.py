@@ -9,7 +9,7 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -20,6 +20,9 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.errors import not_acceptable, page_not_found
 from pilothouse.apiserver.negotiate import ACCEPTED, JSON, PROTOBUF, wishes
 from pilothouse.kit.http.message import Response
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.crd.kinds import CustomKind
 
 _FIRST_GROUPS = ("apiregistration.k8s.io", "apps", "events.k8s.io")
 """Groups that come before the others, which stand in the order of their kinds."""
@@ -36,14 +39,18 @@ class Discovery:
     def __init__(self, resources: Sequence[Resource], *, server_address: str) -> None:
         self._resources = tuple(resources)
         self._server_address = server_address
+        self._custom: Sequence[Resource] = ()
         self._documents: dict[str, _Document] = {}
-        self._describe(self._resources)
+        self._is_described = False
 
-    def serve_custom(self, resources: Sequence[Resource]) -> None:
-        """Name `resources`, and only these, beside the kinds that are always there."""
-        self._describe((*self._resources, *resources))
+    def serve_custom(self, kinds: Sequence[CustomKind]) -> None:
+        """Name `kinds`, and only these, beside those that are always there."""
+        self._custom = sorted((kind.resource for kind in kinds), key=lambda resource: resource.gvr.group)
+        self._is_described = False
 
-    def _describe(self, resources: Sequence[Resource]) -> None:
+    def _describe(self) -> None:
+        resources = (*self._resources, *self._custom)
+        self._is_described = True
         served = [(gvr, resource) for resource in resources for gvr in (resource.gvr, *resource.other_versions)]
         groups: dict[str, dict[str, list[tuple[GVR, Resource]]]] = {}
         for gvr, resource in served:
@@ -82,11 +89,12 @@ class Discovery:
 
     @property
     def paths(self) -> Sequence[str]:
+        self._described()
         return tuple(self._documents)
 
     async def serve(self, call: Call) -> Response:
         """Answer one of `paths`, or a path below `/apis/`. Raises NotAcceptable."""
-        document = self._documents.get(call.info.path.rstrip("/"))
+        document = self._described().get(call.info.path.rstrip("/"))
         if document is None:
             return page_not_found()
         request = call.request
@@ -97,6 +105,12 @@ class Discovery:
             if request.headers.get("if-none-match") == etag:
                 return Response(304, headers)
         return Response(200, headers, body)
+
+    def _described(self) -> Mapping[str, _Document]:
+        """The documents, made anew if what is served has changed since."""
+        if not self._is_described:
+            self._describe()
+        return self._documents
 
     def _add(
         self,
@@ -126,7 +140,11 @@ class _Document:
             if named.get("as") != "APIGroupDiscoveryList":
                 return self._form(media_type, "")
             version = named.get("v", "")
-            if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version in _VERSIONS[media_type]:
+            if (
+                self._groups is not None
+                and named.get("g") == "apidiscovery.k8s.io"
+                and version in _VERSIONS[media_type]
+            ):
                 return self._form(media_type, version)
         raise not_acceptable(ACCEPTED)
 

@@ -28,8 +28,6 @@ class Endpoint:
         self.verbs = frozenset(resource.verbs)
         self.subresources: Mapping[str, Subresource] = {sub.name: sub for sub in resource.subresources}
         self.is_converted = gvr != resource.gvr
-        self.patch_types: tuple[str, ...] = ()
-        """The kinds of patches that are understood; empty: all."""
         self.encoders: dict[object, Encoder] = {}
         """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
         self._open_registry = open_registry

@@ -42,7 +42,6 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.connection import connection
 from pilothouse.apiserver.impersonation import Impersonation
 from pilothouse.apiserver.objects import CachedObjects, Objects
-from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.pods import PodStreams
@@ -145,7 +144,7 @@ async def build(
         admission=admitting,
         answerers=_answerers(options, authorizer, bearer, admitting, objects, by_gvr, clock, rng),
         connectors=_admitted(_connectors(options, objects, rng), admitting, by_gvr),
-        paths=_paths(options, keys, resources),
+        paths=_paths(options, keys),
         objects=objects,
         webhooks=webhooks,
     )
@@ -298,9 +297,7 @@ def _connectors(
     }
 
 
-def _paths(options: SecurityOptions, keys: _Keys, resources: Sequence[Resource]) -> dict[str, Connector]:
-    openapi = OpenApi(resources)
-
+def _paths(options: SecurityOptions, keys: _Keys) -> dict[str, Connector]:
     async def configuration(call: Call) -> Response:
         uri = options.jwks_uri or f"{options.issuers[0]}{issuer.JWKS_PATH}"
         return _public(issuer.discovery_document(options.issuers[0], uri, keys()), "application/json")
@@ -308,11 +305,7 @@ def _paths(options: SecurityOptions, keys: _Keys, resources: Sequence[Resource])
     async def key_set(call: Call) -> Response:
         return _public(issuer.jwks(keys()), "application/jwk-set+json")
 
-    paths: dict[str, Connector] = {
-        "/openapi/v2": openapi.serve,
-        "/openapi/v3": openapi.serve,
-        "/openapi/v3/": openapi.serve,
-    }
+    paths: dict[str, Connector] = {}
     if options.verifying_keys is not None:
         paths[issuer.DISCOVERY_PATH] = configuration
         paths[issuer.JWKS_PATH] = key_set

@@ -20,11 +20,12 @@ from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.health import Health, ping
+from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.kit.clock import Clock
 from pilothouse.main.failure import Fatal
-from pilothouse.store.base import Store
+from pilothouse.store.base import Store, StoreUnavailable
 from pilothouse.store.cacher import Cachers
 
 EVENT_TTL_S = 3600.0
@@ -56,6 +57,7 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         raise Fatal(str(error)) from error
     lifecycles: dict[GVR, Lifecycle] = {}
     discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
+    openapi = OpenApi(RESOURCES)
     server = ApiServer(
         cachers,
         RESOURCES,
@@ -69,9 +71,9 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
         answerers=secured.answerers,
         connectors=secured.connectors,
-        paths={**secured.paths, **_paths(options, store, discovery)},
+        paths={**secured.paths, **_paths(options, store, discovery, openapi)},
     )
-    custom = CustomResources(server, (discovery.serve_custom,), clock)
+    custom = CustomResources(server, (discovery.serve_custom, openapi.serve_custom), clock)
     await custom.open()
     server.background.append(custom.run)
     addresses = Addresses(options.service_ranges, server.registry, rng)
@@ -86,14 +88,18 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     return server
 
 
-def _paths(options: ServerOptions, store: Store, discovery: Discovery) -> dict[str, Connector]:
+def _paths(options: ServerOptions, store: Store, discovery: Discovery, openapi: OpenApi) -> dict[str, Connector]:
     async def store_answers() -> str:
-        await store.revision()
+        try:
+            await store.revision()
+        except StoreUnavailable as error:
+            return str(error)
         return ""
 
     checks = {"ping": ping, "log": ping, "etcd": store_answers}
     paths: dict[str, Connector] = {"/version": version.serve}
     paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
+    paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)
     for name in ("livez", "readyz", "healthz"):
         paths |= Health(name, checks).paths()
     return paths

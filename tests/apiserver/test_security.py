@@ -13,6 +13,7 @@ from pilothouse.apiserver import security
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
+from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.client.client import Client
 from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.kit.clock import VirtualClock
@@ -65,7 +66,10 @@ async def cluster(tmp_path):
         rng=rng,
         answerers=secured.answerers,
         connectors=secured.connectors,
-        paths=secured.paths,
+        paths={
+            **secured.paths,
+            **dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), OpenApi(RESOURCES).serve),
+        },
     )
     by_gvr = {resource.gvr: resource for resource in RESOURCES}
     surroundings = Surroundings("192.0.2.1", 6443, [ipaddress.ip_network("10.96.0.0/16")])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.api import gvr, status
 from pilothouse.api.kinds.apiextensions.custom_resource_definition import CLEANUP_FINALIZER, CUSTOM_RESOURCE_DEFINITION
@@ -27,8 +27,11 @@ from pilothouse.store.cached import Cached
 
 WAIT_FOR_INSTANCES_S = 1.0
 """How long after a deletion the objects that others hold by finalizers are counted again."""
+if TYPE_CHECKING:
+    from pilothouse.apiserver.crd.kinds import CustomKind
+
 _SERVER = User("system:apiserver", groups=("system:masters",))
-Publish = Callable[[Sequence["Resource"]], None]
+Publish = Callable[[Sequence["CustomKind"]], None]
 """Is told all custom kinds that are served, whenever they change."""
 log = get_logger("pilothouse.apiserver.crd")
 
@@ -37,7 +40,7 @@ log = get_logger("pilothouse.apiserver.crd")
 class _Served:
     """What is served for a definition."""
 
-    kinds: tuple[Resource, ...]
+    kinds: tuple[CustomKind, ...]
     stored: Resource
     since: Revision
     is_terminating: bool
@@ -99,34 +102,34 @@ class CustomResources:
         from pilothouse.apiserver.crd.kinds import kinds_of
 
         name = cached.name
-        kinds = kinds_of(definition, cached.wire)
+        since = cached.revision if keep is None else keep.since
+        kinds = kinds_of(definition, cached.wire, since)
         versions = {kind.resource.gvr.version: kind for kind in kinds}
         selectable = {field: read for kind in kinds for field, read in kind.resource.selectable.items()}
         stored = replace(kinds[0].resource, selectable=selectable)
-        since = cached.revision if keep is None else keep.since
         lifecycle = Terminating(stored) if is_terminating else None
 
-        def endpoint_of(kind: Any) -> CustomEndpoint:
+        def endpoint_of(kind: CustomKind) -> CustomEndpoint:
             async def open_registry() -> Registry:
                 return await self._server.custom_registry(kind.resource, stored, endpoint.read, lifecycle)
 
-            endpoint = CustomEndpoint(kind, versions, since, open_registry)
+            endpoint = CustomEndpoint(kind, versions, open_registry)
             return endpoint
 
         old = self._served.get(name)
         if old is not None:
-            self._server.withdraw(kind.gvr for kind in old.kinds)
+            self._server.withdraw(kind.resource.gvr for kind in old.kinds)
             if keep is None:
                 self._server.cachers.drop(old.stored)
-        served = tuple(kind.resource for kind in kinds if kind.is_served)
+        served = tuple(kind for kind in kinds if kind.is_served)
         self._served[name] = _Served(served, stored, since, is_terminating, endpoint_of(kinds[0]).registry)
-        self._server.serve(endpoint_of(kind) for kind in kinds if kind.is_served)
+        self._server.serve(endpoint_of(kind) for kind in served)
         self._tell()
 
     def _withdraw(self, name: str) -> None:
         served = self._served.pop(name, None)
         if served is not None:
-            self._server.withdraw(kind.gvr for kind in served.kinds)
+            self._server.withdraw(kind.resource.gvr for kind in served.kinds)
             self._server.cachers.drop(served.stored)
             self._tell()
 

@@ -19,27 +19,23 @@ from pilothouse.api.schema import Schema
 from pilothouse.apiserver.crd.kinds import CustomKind
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.registry import Registry
-from pilothouse.apiserver.verbs.patch import JSON_PATCH, MERGE_PATCH
-from pilothouse.store.base import Revision
 from pilothouse.store.cached import Cached
 
 
 class CustomEndpoint(Endpoint):
-    """`versions` are all kinds of the definition; `since` is the revision of the store at which it came to be as it is."""
+    """`versions` are all kinds of the definition."""
 
     def __init__(
         self,
         kind: CustomKind,
         versions: Mapping[str, CustomKind],
-        since: Revision,
         open_registry: Callable[[], Awaitable[Registry]],
     ) -> None:
         super().__init__(kind.resource, kind.resource.gvr, open_registry)
         self.kind = kind
         self.is_converted = True
-        self.patch_types = (JSON_PATCH, MERGE_PATCH)
         self._versions = versions
-        self._since = since
+        self._since = kind.since
         self._fresh_start = f'{{"kind":"{self.gvr.kind}","apiVersion":"{self.gvr.api_version}","metadata":{{"resourceVersion":"'.encode()
 
     @cached_property

@@ -19,6 +19,7 @@ from pilothouse.api.schema import FieldValidation
 from pilothouse.api.structural import jsonpath
 from pilothouse.api.structural.custom import CustomSchema
 from pilothouse.api.validate.custom_resource import CustomRules
+from pilothouse.store.base import Revision
 
 View = Mapping[str, Any]
 _VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
@@ -34,16 +35,18 @@ class CustomKind:
     schema: CustomSchema
     is_served: bool
     is_stored: bool
+    since: Revision
+    """The store's revision at which the definition came to be as it is."""
 
 
-def kinds_of(definition: View, wire: bytes) -> list[CustomKind]:
+def kinds_of(definition: View, wire: bytes, since: Revision) -> list[CustomKind]:
     """All versions of a definition whose names are accepted, the stored one first.
 
     Schemas are large and most are seldom used: they are read from `wire`, the definition's bytes, when they are needed.
     """
     versions = definition["spec"]["versions"]
     stored = next(version["name"] for version in versions if version.get("storage"))
-    found = [_kind(definition, version, stored, _source(wire, index)) for index, version in enumerate(versions)]
+    found = [_kind(definition, version, stored, _source(wire, index), since) for index, version in enumerate(versions)]
     return sorted(found, key=lambda kind: not kind.is_stored)
 
 
@@ -56,7 +59,7 @@ def _source(wire: bytes, index: int) -> Callable[[], View]:
     return read
 
 
-def _kind(definition: View, version: View, stored: str, source: Callable[[], View]) -> CustomKind:
+def _kind(definition: View, version: View, stored: str, source: Callable[[], View], since: Revision) -> CustomKind:
     spec = definition["spec"]
     names = {**spec["names"], **(definition["status"].get("acceptedNames") or {})}
     gvr = GVR(spec["group"], version["name"], names["plural"], names["kind"], spec["scope"] == "Namespaced")
@@ -92,10 +95,11 @@ def _kind(definition: View, version: View, stored: str, source: Callable[[], Vie
         update_warnings=rules.update_warnings,
         deprecation=_deprecation(spec, version),
         unconditional_update=False,
+        merges_strategically=False,
         ratchets=True,
         stored_version=stored,
     )
-    return CustomKind(resource, schema, version.get("served", False), version.get("storage", False))
+    return CustomKind(resource, schema, version.get("served", False), version.get("storage", False), since)
 
 
 def _reader(schema: CustomSchema) -> Callable[[Object], None]:

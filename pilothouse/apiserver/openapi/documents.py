@@ -27,20 +27,24 @@ _TOKEN: Mapping[str, str] = {
 Served = Sequence[tuple[GVR, Resource]]
 
 
-def version_2(served: Served) -> Object:
-    """The whole API as one document of OpenAPI 2."""
+def version_2(served: Served, custom: Mapping[str, Object] | None = None) -> Object:
+    """The whole API as one document of OpenAPI 2. `custom` are the definitions of kinds that are not built in."""
     return {
         "swagger": "2.0",
         "info": dict(_INFO),
         "paths": _paths(served, _operation_2, _parameter_2),
-        "definitions": definitions.definitions(2),
+        "definitions": {**definitions.definitions(2), **(custom or {})},
         "securityDefinitions": {"BearerToken": dict(_TOKEN)},
         "security": [{"BearerToken": []}],
     }
 
 
-def version_3(served: Served) -> Object:
-    """One group version as a document of OpenAPI 3, with the definitions that it refers to."""
+def version_3(served: Served, custom: Mapping[str, Object] | None = None, references: Iterable[str] = ()) -> Object:
+    """One group version as a document of OpenAPI 3, with the definitions that it refers to.
+
+    `custom` are the definitions of kinds that are not built in, and `references` the built-in ones that these refer to.
+    """
+    custom = custom or {}
     names = {f"{META}{name}" for name in ("DeleteOptions", "Patch", "Status", "WatchEvent")}
     for gvr, resource in served:
         for operation in operations(gvr, resource):
@@ -50,7 +54,7 @@ def version_3(served: Served) -> Object:
         "info": dict(_INFO),
         "paths": _paths(served, _operation_3, _parameter_3),
         "components": {
-            "schemas": definitions.definitions(3, sorted(names - {""})),
+            "schemas": {**definitions.definitions(3, sorted({*names, *references} - {"", *custom})), **custom},
             "securitySchemes": {"BearerToken": dict(_TOKEN)},
         },
         "security": [{"BearerToken": []}],

@@ -6,17 +6,18 @@ Names follow upstream's, since client generators make their methods of them: `cr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.resource import Resource, Subresource
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 CONNECTED = frozenset({"attach", "exec", "portforward", "proxy"})
+_STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _PATCH_TYPES = (
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
+    _STRATEGIC_PATCH,
     "application/apply-patch+yaml",
 )
 _METHODS = {
@@ -126,6 +127,14 @@ _CONNECT = {
 
 def operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
     """All operations of a kind at one of its versions."""
+    for operation in _operations(gvr, resource):
+        if operation.method == "patch" and not resource.merges_strategically:
+            yield replace(operation, consumes=tuple(each for each in operation.consumes if each != _STRATEGIC_PATCH))
+        else:
+            yield operation
+
+
+def _operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
     place = (_NAMESPACE,) if gvr.namespaced else ()
     collection = gvr.path("{namespace}" if gvr.namespaced else "")
     kind = (gvr.group, gvr.version, gvr.kind)
@@ -244,7 +253,12 @@ def _definition(kind: tuple[str, str, str]) -> str:
 
     group, version, name = kind
     api_version = f"{group}/{version}" if group else version
-    return definition_name(api_version, name) or ""
+    return definition_name(api_version, name) or (custom_name(group, version, name) if group else "")
+
+
+def custom_name(group: str, version: str, kind: str) -> str:
+    """The definition of a kind that is not built in: `com.example.stable.v1.CronTab`."""
+    return ".".join((*reversed(group.split(".")), version, kind))
 
 
 def group_words(group: str) -> str:

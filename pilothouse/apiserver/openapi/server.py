@@ -13,6 +13,7 @@ import gzip
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import orjson
@@ -27,6 +28,9 @@ from pilothouse.apiserver.negotiate import wishes
 from pilothouse.apiserver.openapi import documents, gnostic
 from pilothouse.kit.http.message import Response
 
+if TYPE_CHECKING:
+    from pilothouse.apiserver.crd.kinds import CustomKind
+
 V2_PATH = "/openapi/v2"
 V3_PATH = "/openapi/v3"
 _JSON = "application/json"
@@ -40,8 +44,15 @@ class OpenApi:
 
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._resources = tuple(resources)
+        self._custom: tuple[CustomKind, ...] = ()
         self._made: dict[tuple[str, str], bytes] = {}
         self._making = asyncio.Lock()
+
+    def serve_custom(self, kinds: Sequence[CustomKind]) -> None:
+        """Describe `kinds`, and only these, beside those that are always there."""
+        changed = {_name(kind.resource.gvr) for kind in (*self._custom, *kinds)}
+        self._custom = tuple(kinds)
+        self._made = {key: made for key, made in self._made.items() if key[0] != "v2" and key[0] not in changed}
 
     async def serve(self, call: Call) -> Response:
         """Raises NotFound for a group version that is not served, NotAcceptable where no form is wanted that there is."""
@@ -50,26 +61,45 @@ class OpenApi:
             call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if path == V2_PATH else _MEDIA_TYPES
         )
         if path == V2_PATH:
-            return await self._document(call, "v2", media_type, lambda: documents.version_2(self._served("")))
+            return await self._document(call, "v2", media_type, lambda: self._version_2())
         if path == V3_PATH:
             return self._index()
         name = path.removeprefix(f"{V3_PATH}/")
-        if name not in self._names:
+        if name not in self._names and not self._custom_of(name):
             raise NotFound("the server could not find the requested resource")
         digest = self._hash(name)
         wanted = parse_qs(call.request.query).get("hash", [""])[0]
         if wanted and wanted != digest:
             return Response(301, {"location": f"{V3_PATH}/{name}?hash={digest}"})
-        response = await self._document(call, name, media_type, lambda: documents.version_3(self._served(name)))
+        response = await self._document(call, name, media_type, lambda: self._version_3(name))
         if wanted:
             response.headers = {**response.headers, "cache-control": f"public, immutable, max-age={_YEAR_S}"}
         return response
 
     def _index(self) -> Response:
         paths = {
-            name: {"serverRelativeURL": f"{V3_PATH}/{name}?hash={self._hash(name)}"} for name in sorted(self._names)
+            name: {"serverRelativeURL": f"{V3_PATH}/{name}?hash={self._hash(name)}"}
+            for name in sorted({*self._names, *(_name(kind.resource.gvr) for kind in self._custom)})
         }
         return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
+
+    def _version_2(self) -> Object:
+        if not self._custom:
+            return documents.version_2(self._served(""))
+        from pilothouse.apiserver.crd import openapi
+
+        return documents.version_2(self._served(""), openapi.definitions(self._custom, 2))
+
+    def _version_3(self, name: str) -> Object:
+        custom = self._custom_of(name)
+        if not custom:
+            return documents.version_3(self._served(name))
+        from pilothouse.apiserver.crd import openapi
+
+        return documents.version_3(self._served(name), openapi.definitions(custom, 3), openapi.REFERENCES)
+
+    def _custom_of(self, name: str) -> list[CustomKind]:
+        return [kind for kind in self._custom if _name(kind.resource.gvr) == name]
 
     async def _document(self, call: Call, name: str, media_type: str, make: Callable[[], Object]) -> Response:
         etag = f'"{self._hash(name)}"'
@@ -91,9 +121,10 @@ class OpenApi:
 
     def _served(self, name: str) -> list[tuple[GVR, Resource]]:
         """The kinds of a group version; all of them for an empty name."""
+        custom = (kind.resource for kind in self._custom)
         return [
             (gvr, resource)
-            for resource in self._resources
+            for resource in (*self._resources, *custom)
             for gvr in (resource.gvr, *resource.other_versions)
             if not name or _name(gvr) == name
         ]
@@ -106,12 +137,15 @@ class OpenApi:
         digest = hashlib.sha256(__version__.encode())
         for file in ("structure.json", "descriptions.json"):
             digest.update((DATA / file).read_bytes())
-        for gvr, resource in self._served(""):
-            digest.update(repr((gvr, resource.verbs, resource.subresources)).encode())
+        for resource in self._resources:
+            for gvr in (resource.gvr, *resource.other_versions):
+                digest.update(repr((gvr, resource.verbs, resource.subresources)).encode())
         return digest.digest()
 
     def _hash(self, name: str) -> str:
-        return hashlib.sha512(self._sources + name.encode()).hexdigest().upper()
+        custom = self._custom if name == "v2" else self._custom_of(name)
+        states = "".join(f" {kind.schema.name}@{kind.since}" for kind in custom)
+        return hashlib.sha512(self._sources + f"{name}{states}".encode()).hexdigest().upper()
 
 
 _ENCODERS: Mapping[str, Callable[[Object], bytes]] = {_JSON: orjson.dumps, gnostic.MEDIA_TYPE: gnostic.encode}

@@ -186,7 +186,7 @@ def _replacing(
 def _patching(
     call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
 ) -> Change:
-    type_, document = patch_type(call), patch_document(call)
+    type_, document = patch_type(call, endpoint), patch_document(call)
 
     async def change(present: Object) -> Object:
         base = json_copy(present)

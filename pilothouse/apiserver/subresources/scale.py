@@ -71,7 +71,7 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
             call.warnings.extend(spoken.schema.load(scale, strict=options.field_validation))
             return scale
     else:
-        type_, document = patch_type(call), patch_document(call)
+        type_, document = patch_type(call, endpoint), patch_document(call)
 
         def wanted(old: Object) -> Object:
             patched = apply_patch(type_, json_copy(old), document, spoken)

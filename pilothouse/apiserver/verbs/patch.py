@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -36,7 +35,7 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
     if is_apply(call):
         return await apply(call, endpoint, now)
     info = call.info
-    type_ = patch_type(call, endpoint.patch_types or PATCH_TYPES)
+    type_ = patch_type(call, endpoint)
     document = patch_document(call)
     options = write_options(call.query, "PatchOptions")
     registry = await endpoint.registry()
@@ -65,9 +64,12 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
     return object_response(call, endpoint, 200, wire, now)
 
 
-def patch_type(call: Call, understood: Sequence[str] = PATCH_TYPES) -> str:
+def patch_type(call: Call, endpoint: Endpoint) -> str:
     """Raises UnsupportedMediaType."""
     type_ = media_type(call.request.headers)
+    understood = tuple(
+        each for each in PATCH_TYPES if each != STRATEGIC_PATCH or endpoint.resource.merges_strategically
+    )
     if type_ not in understood:
         raise unsupported_media_type((*understood, APPLY_PATCH))
     return type_
