@@ -158,7 +158,9 @@ class EtcdStore:
         """Find out the oldest revision that is kept: a watch that begins before it is told."""
         try:
             async with aclosing(self._stream.changes(Revision(0))) as all_changes:
-                await anext(all_changes)
+                async for _, revision in all_changes:
+                    if revision:
+                        return
         except Compacted:
             return
         except RpcFailure as failure:

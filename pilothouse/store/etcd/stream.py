@@ -117,7 +117,7 @@ class Stream:
                 self._wake()
 
     async def changes(self, after: Revision) -> AsyncGenerator[tuple[Sequence[Change], Revision], None]:
-        """The store's changes after a revision in whole revisions, and up to which revision they go.
+        """The store's changes after a revision in whole revisions, and up to which revision they go; first none, when the watch is made.
 
         Raises Compacted, also where the watch skips a revision; RpcFailure when the watch breaks.
         """
@@ -127,6 +127,9 @@ class Stream:
                 if response.compact_revision:
                     self.note_compaction(Revision(response.compact_revision))
                     raise Compacted(self.compacted)
+                if response.created and not response.canceled:
+                    yield (), after
+                    continue
                 if response.canceled:
                     raise RpcFailure(RpcCode.UNAVAILABLE, response.cancel_reason or "etcd ended the watch")
                 fragments += response.events
@@ -147,8 +150,11 @@ class Stream:
         return [change for change in self._past if change.revision > after and change.key.startswith(prefix)]
 
     async def reach(self, revision: Revision) -> None:
-        """Return when every change up to a revision that etcd has was told. Raises StoreUnavailable if that takes too long."""
-        if revision <= self.revision:
+        """Return when every change up to a revision that etcd has was told. Raises StoreUnavailable if that takes too long.
+
+        The first call, before `begun`, waits until there is a watch.
+        """
+        if revision <= self.revision and self._has_begun:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((revision, waiter))
