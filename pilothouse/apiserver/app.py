@@ -197,6 +197,14 @@ class ApiServer:
         """Where requests for `gvr` end. Raises KeyError."""
         return self._endpoints[gvr.group, gvr.version, gvr.plural]
 
+    def endpoint_of_kind(self, api_version: str, kind: str) -> Endpoint | None:
+        """Where requests for objects of a kind end; None for a kind that is not served."""
+        group, _, version = api_version.rpartition("/")
+        for (served_group, served_version, _), endpoint in self._endpoints.items():
+            if (served_group, served_version, endpoint.gvr.kind) == (group, version, kind):
+                return endpoint
+        return None
+
     async def handle(self, request: Request) -> Response:
         """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
         began = self._clock.monotonic()

@@ -27,8 +27,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.INGRESSES: "no controller routes its traffic",
     gvr.NETWORK_POLICIES: "it is not enforced",
     gvr.CERTIFICATE_SIGNING_REQUESTS: "nothing signs it",
-    gvr.VALIDATING_ADMISSION_POLICIES: "it is not enforced",
-    gvr.VALIDATING_ADMISSION_POLICY_BINDINGS: "it is not enforced",
     gvr.MUTATING_ADMISSION_POLICIES: "it is not applied",
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS: "it is not applied",
     gvr.API_SERVICES: "requests are not passed on to its server",

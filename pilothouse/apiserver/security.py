@@ -24,6 +24,7 @@ from pilothouse.apiserver.admission import chain as admission
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.admission.plugin import Plugin
+from pilothouse.apiserver.admission.policies.params import served_params
 from pilothouse.apiserver.admission.resource_quota import WriteStatus
 from pilothouse.apiserver.app import Answerer, Connector
 from pilothouse.apiserver.attributes import Attributes
@@ -40,6 +41,7 @@ from pilothouse.apiserver.authz.escalation import EscalationCheck
 from pilothouse.apiserver.authz.rbac import RBAC_KINDS
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.connection import connection
+from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.impersonation import Impersonation
 from pilothouse.apiserver.objects import CachedObjects, Objects
 from pilothouse.apiserver.proxy.forward import Forwarder
@@ -109,8 +111,9 @@ async def build(
     rng: random.Random,
     *,
     registry_of: RegistryOf,
+    endpoint_of_kind: Callable[[str, str], Endpoint | None],
 ) -> Security:
-    """`registry_of` is first called by a request.
+    """`registry_of` and `endpoint_of_kind`, by apiVersion and kind, are first called by a request.
 
     Raises ValueError for an unknown mode or plugin, a bad token file or bundle; OSError, StoreUnavailable.
     """
@@ -130,6 +133,7 @@ async def build(
         rng,
         _quota_status(by_gvr[kinds.RESOURCE_QUOTAS], registry_of),
         webhooks,
+        served_params(endpoint_of_kind),
         enable=options.enable_admission,
         disable=options.disable_admission,
         always=always,

@@ -51,7 +51,13 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     cachers = Cachers(store, clock)
     try:
         secured = await security.build(
-            options.security, cachers, RESOURCES, clock, rng, registry_of=lambda resource: server.registry(resource)
+            options.security,
+            cachers,
+            RESOURCES,
+            clock,
+            rng,
+            registry_of=lambda resource: server.registry(resource),
+            endpoint_of_kind=lambda api_version, kind: server.endpoint_of_kind(api_version, kind),
         )
     except ValueError as error:
         raise Fatal(str(error)) from error

@@ -53,7 +53,13 @@ async def cluster(tmp_path):
         enable_admission=("NodeRestriction",),
     )
     secured = await security.build(
-        options, cachers, RESOURCES, clock, rng, registry_of=lambda resource: server.registry(resource)
+        options,
+        cachers,
+        RESOURCES,
+        clock,
+        rng,
+        registry_of=lambda resource: server.registry(resource),
+        endpoint_of_kind=lambda *kind: server.endpoint_of_kind(*kind),
     )
     server = ApiServer(
         cachers,

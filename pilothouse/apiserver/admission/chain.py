@@ -20,6 +20,8 @@ from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
 from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
 from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
 from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
+from pilothouse.apiserver.admission.policies.source import FindParams
+from pilothouse.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
 from pilothouse.apiserver.admission.priority import Priority
 from pilothouse.apiserver.admission.resource_quota import ResourceQuota, WriteStatus
 from pilothouse.apiserver.admission.runtime_class import RuntimeClass
@@ -55,6 +57,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     DefaultIngressClass,
     PodTopologyLabels,
     MutatingAdmissionWebhook,
+    ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     ResourceQuota,
 )
@@ -112,6 +115,7 @@ def build(
     rng: random.Random,
     write_quota_status: WriteStatus,
     webhooks: WebhookClient,
+    find_params: FindParams,
     *,
     enable: Sequence[str] = (),
     disable: Sequence[str] = (),
@@ -144,6 +148,7 @@ def build(
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
         PodTopologyLabels: lambda: PodTopologyLabels(objects),
         MutatingAdmissionWebhook: lambda: MutatingAdmissionWebhook(objects, webhooks, expressions, rng),
+        ValidatingAdmissionPolicy: lambda: ValidatingAdmissionPolicy(objects, expressions, find_params),
         ValidatingAdmissionWebhook: lambda: ValidatingAdmissionWebhook(objects, webhooks, expressions, rng),
         ResourceQuota: lambda: ResourceQuota(objects, write_quota_status, clock),
     }

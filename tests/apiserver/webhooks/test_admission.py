@@ -41,6 +41,7 @@ class World:
             random.Random(1),
             None,
             self.client,
+            None,
             disable=["ResourceQuota", "ServiceAccount"],
         )
         self.harness = Harness(admission)

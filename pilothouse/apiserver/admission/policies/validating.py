@@ -1,0 +1,146 @@
+"""The plugin that holds writes against ValidatingAdmissionPolicies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api import status
+from pilothouse.api.gvr import GVR
+from pilothouse.apiserver.admission.expressions import Expressions
+from pilothouse.apiserver.admission.matching import is_exempt
+from pilothouse.apiserver.admission.plugin import Plugin
+from pilothouse.apiserver.admission.policies.source import (
+    Binding,
+    ConfigurationError,
+    FindParams,
+    Policies,
+    Policy,
+    params_of,
+)
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.objects import Objects
+
+MAX_ANNOTATION = 10 * 1024
+_CODES = {"Forbidden": 403, "Unauthorized": 401, "RequestEntityTooLarge": 413}
+
+
+class _Refusal(NamedTuple):
+    policy: str
+    binding: str
+    message: str
+    reason: str = ""
+
+
+class ValidatingAdmissionPolicy(Plugin):
+    name = "ValidatingAdmissionPolicy"
+    operations = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+
+    def __init__(self, objects: Objects, expressions: Expressions, find_params: FindParams) -> None:
+        self._objects = objects
+        self._expressions = expressions
+        self._find_params = find_params
+        self._policies = Policies(
+            objects, kinds.VALIDATING_ADMISSION_POLICIES, kinds.VALIDATING_ADMISSION_POLICY_BINDINGS
+        )
+
+    async def validate(self, attributes: Attributes) -> None:
+        policies = await self._policies.wanted(attributes.resource)
+        if not policies or is_exempt(attributes):
+            return
+        refusals: list[_Refusal] = []
+        for policy in policies:
+            gvr = await policy.match.find(attributes, self._objects, lacks_rules=True)
+            if gvr is not None:
+                await self._hold(policy, gvr, attributes, refusals)
+        if refusals:
+            raise _refused(attributes, refusals[0])
+
+    async def _hold(self, policy: Policy, gvr: GVR, attributes: Attributes, refusals: list[_Refusal]) -> None:
+        """Try all bindings of a policy."""
+        published: dict[str, list[str]] = {}
+        for binding in policy.bindings:
+            if await binding.match.find(attributes, self._objects, lacks_rules=True) is None:
+                continue
+            try:
+                params = await params_of(policy, binding, attributes.namespace, self._find_params)
+            except ConfigurationError as error:
+                if not policy.fails_open:
+                    refusals.append(_Refusal(policy.name, binding.name, f"failed to configure binding: {error}"))
+                continue
+            namespace = await self._namespace(attributes)
+            for param in params:
+                values = {**self._expressions.values(attributes, gvr), "params": param, "namespaceObject": namespace}
+                self._try(policy, binding, gvr, attributes, values, refusals, published)
+        for key, texts in published.items():
+            attributes.annotations[f"{policy.name}/{key}"] = ", ".join(texts)
+
+    def _try(
+        self,
+        policy: Policy,
+        binding: Binding,
+        gvr: GVR,
+        attributes: Attributes,
+        values: Mapping[str, Any],
+        refusals: list[_Refusal],
+        published: dict[str, list[str]],
+    ) -> None:
+        """Try one parameter of a binding."""
+        from pilothouse.apiserver.admission.policies.evaluation import Denial, Outcome, Scope, conditions_hold, judge
+
+        scope = Scope(self._expressions, policy.spec, attributes, values)
+        holds = conditions_hold(scope, policy)
+        if holds is False:
+            return
+        outcome = judge(scope, policy) if holds is True else Outcome([Denial(holds)])
+        for denial in outcome.denials:
+            if "Deny" in binding.actions:
+                refusals.append(_Refusal(policy.name, binding.name, denial.message, denial.reason))
+            if "Warn" in binding.actions:
+                attributes.warnings.append(
+                    f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' with binding '{binding.name}': {denial.message}"
+                )
+            if "Audit" in binding.actions:
+                failure = {
+                    "message": denial.message,
+                    "policy": policy.name,
+                    "binding": binding.name,
+                    "expressionIndex": max(denial.index, 0),
+                    "validationActions": list(binding.actions),
+                }
+                key = "validation.policy.admission.k8s.io/validation_failure"
+                attributes.annotations[key] = orjson.dumps([failure]).decode()
+        refusals += (_Refusal(policy.name, binding.name, error) for error in outcome.errors)
+        for key, value in outcome.annotations:
+            texts = published.setdefault(key, [])
+            if value[:MAX_ANNOTATION] not in texts:
+                texts.append(value[:MAX_ANNOTATION])
+
+    async def _namespace(self, attributes: Attributes) -> Mapping[str, Any] | None:
+        gvr = attributes.resource.gvr
+        if not attributes.namespace or (gvr.plural == "namespaces" and not gvr.group):
+            return None
+        namespace = await self._objects.get(kinds.NAMESPACES, "", attributes.namespace)
+        if namespace is None:
+            raise status.not_found("namespaces", "", attributes.namespace)
+        return namespace
+
+
+def _refused(attributes: Attributes, refusal: _Refusal) -> status.StatusError:
+    """`… is forbidden: ValidatingAdmissionPolicy 'x' with binding 'y' denied request: …`, with the reason that the rule gives."""
+    gvr = attributes.gvr
+    message = f"ValidatingAdmissionPolicy '{refusal.policy}' with binding '{refusal.binding}' denied request: {refusal.message}"
+    forbidden = status.forbidden(gvr.plural, gvr.group, attributes.name, message)
+    reason = refusal.reason or "Invalid"
+    return status.StatusError(
+        forbidden.message,
+        code=_CODES.get(reason, 422),
+        reason=reason,
+        group=gvr.group,
+        kind=gvr.plural,
+        name=attributes.name,
+        causes=[status.Cause("", message)],
+    )
