@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from pathlib import Path
+
+import orjson
 import pytest
 
 from pilothouse.api.codec import protobuf
@@ -121,3 +125,39 @@ def test_options_come_under_any_group() -> None:
         "gracePeriodSeconds": 0,
         "propagationPolicy": "Foreground",
     }
+
+
+def pairs() -> list[tuple[bytes, bytes]]:
+    """Objects in JSON, and what upstream's own encoder (client-go of v1.36) makes of them."""
+    lines = (Path(__file__).parent / "golden.txt").read_text().splitlines()
+    return [(obj.encode(), b64decode(data)) for obj, data in zip(lines[::2], lines[1::2], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("json", "data"), pairs(), ids=lambda value: orjson.loads(value)["kind"] if value[:1] == b"{" else ""
+)
+def test_the_same_bytes_as_upstream(json: bytes, data: bytes) -> None:
+    obj = orjson.loads(json)
+    assert protobuf.encode(obj) == data
+    assert {key: value for key, value in protobuf.decode(data).items() if value} == {
+        key: value for key, value in obj.items() if value
+    }
+
+
+def test_lists_of_objects_at_hand() -> None:
+    item = {"metadata": {"name": "a"}, "data": {"k": "v"}}
+    whole = {"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "3"}, "items": [item]}
+    assert protobuf.encode_list("v1", "ConfigMapList", {"resourceVersion": "3"}, [item]) == protobuf.encode(whole)
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind"),
+    [("example.com/v1", "Pod"), ("example.com/v1", "Status"), ("v1", "Widget"), ("apps.example.com/v1", "Deployment")],
+)
+def test_kinds_without_a_message(api_version: str, kind: str) -> None:
+    with pytest.raises(protobuf.UnknownMessage):
+        protobuf.encode({"apiVersion": api_version, "kind": kind})
+
+
+def test_a_frame_of_a_watch() -> None:
+    assert protobuf.frame("ADDED", b"xyz") == b"\0\0\0\x0e\x0a\x05ADDED\x12\x05\x0a\x03xyz"
