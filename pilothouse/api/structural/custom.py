@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
@@ -16,6 +16,9 @@ from pilothouse.api.structural.embedded import coerce, load_metadata
 from pilothouse.api.structural.facts import struct_of
 from pilothouse.api.structural.prune import prune
 from pilothouse.api.structural.schema import Structural, parse
+
+if TYPE_CHECKING:
+    from pilothouse.api.structural.rules import Rules
 
 
 class CustomSchema(Schema):
@@ -30,6 +33,15 @@ class CustomSchema(Schema):
     @cached_property
     def structural(self) -> Structural:
         return parse(self.source())
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """The rules in CEL, if there are any."""
+        if not any(node.rules for node in self.structural.nodes()):
+            return None
+        from pilothouse.api.structural.rules import Rules
+
+        return Rules(self.structural)
 
     @cached_property
     def struct(self) -> Struct:  # type: ignore[override]

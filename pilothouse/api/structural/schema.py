@@ -131,11 +131,12 @@ def parse(source: Mapping[str, Any]) -> Structural:
     if isinstance(source.get("not"), Mapping):
         values["not_"] = parse(source["not"])
     if source.get("x-kubernetes-validations"):
-        values["rules"] = tuple(_rule(rule) for rule in source["x-kubernetes-validations"])
+        values["rules"] = tuple(rule_of(rule) for rule in source["x-kubernetes-validations"])
     return Structural(**values)
 
 
-def _rule(source: Mapping[str, Any]) -> Rule:
+def rule_of(source: Mapping[str, Any]) -> Rule:
+    """A rule as it is written."""
     return Rule(
         source.get("rule", ""),
         source.get("message", ""),

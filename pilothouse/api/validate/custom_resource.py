@@ -39,12 +39,13 @@ class CustomRules:
     def validate(self, obj: View) -> Sequence[FieldError]:
         """The faults of a new object."""
         schema = self._schema.structural
-        return [
+        faults = [
             *check(obj, schema),
             *self._scale_faults(obj, with_spec=True),
             *check_embedded(obj, schema),
             *check_lists(obj, schema),
         ]
+        return self._with_rules(faults, obj, None)
 
     def validate_update(self, new: View, old: View) -> Sequence[FieldError]:
         """The faults that a change brings in; what was wrong already and has not changed may stay."""
@@ -56,7 +57,7 @@ class CustomRules:
         ]
         if not check_lists(old, schema):
             faults += check_lists(new, schema)
-        return faults
+        return self._with_rules(faults, new, old)
 
     def validate_status_update(self, new: View, old: View) -> Sequence[FieldError]:
         schema = self._schema.structural
@@ -68,7 +69,15 @@ class CustomRules:
         faults += self._scale_faults(new, with_spec=False)
         if not check_lists(old, schema):
             faults += check_lists(new, schema)
-        return faults
+        return self._with_rules(faults, new, old)
+
+    def _with_rules(self, faults: list[FieldError], new: View, old: View | None) -> list[FieldError]:
+        if self._schema.rules is None:
+            return faults
+        from pilothouse.api.structural.rules import blocked
+
+        unchecked = blocked(faults)
+        return [*faults, *(self._schema.rules.check(new, old) if unchecked is None else (unchecked,))]
 
     def warnings(self, obj: View) -> Sequence[str]:
         return finalizer_warnings(obj["metadata"].get("finalizers") or ())
