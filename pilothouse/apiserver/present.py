@@ -6,6 +6,7 @@ Whole objects in JSON go out as the bytes they were stored as.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ from pilothouse.store.event import INITIAL_EVENTS_END, Encoder
 
 _GZIP_FROM_BYTES = 128 * 1024
 _GZIP_LEVEL = 1
+_ENCODED_AT_ONCE = 200
 WATCH_HEADERS = {JSON: {"content-type": JSON}, PROTOBUF: {"content-type": f"{PROTOBUF};stream=watch"}}
 _LOOPBACK = ("127.", "::1", "in-process")
 _JSON_HEADERS = {"content-type": JSON}
@@ -49,7 +51,7 @@ def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes, now:
     return value_response(call, code, obj)
 
 
-def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_token: str, now: float) -> Response:
+async def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_token: str, now: float) -> Response:
     """A collection."""
     output = call.output
     metadata: Object = {"resourceVersion": str(listing.revision)}
@@ -59,10 +61,7 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
             metadata["remainingItemCount"] = listing.remaining
     gvr = endpoint.gvr
     if output.shape is Shape.WHOLE and output.media_type == PROTOBUF:
-        from pilothouse.api.codec import protobuf
-
-        objects = (endpoint.from_stored(cached.object()) for cached in listing.items)
-        body = protobuf.encode_list(gvr.api_version, f"{gvr.kind}List", metadata, objects)
+        body = await _message_list(endpoint, listing, metadata)
         return _packed_response(call.request, 200, _PROTOBUF_HEADERS, body)
     if output.shape is Shape.WHOLE:
         wires = (cached.wire for cached in listing.items)
@@ -81,6 +80,18 @@ def list_response(call: Call, endpoint: Endpoint, listing: Listing, continue_tok
         "items": [partial(item, output.version) for item in items],
     }
     return value_response(call, 200, answer)
+
+
+async def _message_list(endpoint: Endpoint, listing: Listing, metadata: Object) -> bytes:
+    """A list as protobuf. Thousands of objects take long to encode: others get their turn meanwhile."""
+    from pilothouse.api.codec import protobuf
+
+    writer = protobuf.ListWriter(endpoint.gvr.api_version, endpoint.gvr.kind, metadata)
+    for count, cached in enumerate(listing.items, 1):
+        writer.add(endpoint.from_stored(cached.object()))
+        if count % _ENCODED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return writer.finish()
 
 
 def list_body(gvr: GVR, metadata: Object, wires: list[bytes]) -> bytes:

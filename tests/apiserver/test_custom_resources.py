@@ -8,6 +8,7 @@ from contextlib import suppress
 import orjson
 import pytest
 
+from pilothouse.api.codec import protobuf
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.crd.custom_resources import CustomResources
@@ -181,6 +182,28 @@ async def test_discovery_and_openapi(server):
     patch = document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]["patch"]
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
     assert "com.example.stable.v1.CronTab" in (await server.json("GET", "/openapi/v2"))["definitions"]
+    accept = {"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
+    assert b"com.example.stable.v1.CronTab" in (await server.request("GET", "/openapi/v2", headers=accept)).body
+
+
+async def test_custom_objects_have_no_protobuf_but_their_metadata_has(server):
+    sent = {"content-type": protobuf.MEDIA_TYPE, "accept": protobuf.MEDIA_TYPE}
+    created = await server.request("POST", DEFINITIONS, body=protobuf.encode(definition()), headers=sent)
+    assert created.status == 201
+    versions = protobuf.decode(created.body)["spec"]["versions"]
+    assert versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"] == SCHEMA["properties"]["spec"]
+    await server.settle()
+    assert (await server.json("POST", V1, body=crontab(replicas=2)))["metadata"]["name"] == "a"
+    assert (await server.request("GET", f"{V1}/a", headers={"accept": protobuf.MEDIA_TYPE})).status == 406
+    both = {"accept": f"{protobuf.MEDIA_TYPE},application/json"}
+    assert (await server.json("GET", f"{V1}/a", headers=both))["spec"]["cronSpec"] == "* * *"
+    assert (await server.json("GET", V1, headers=both))["kind"] == "CronTabList"
+    for path, kind in ((f"{V1}/a", "PartialObjectMetadata"), (V1, "PartialObjectMetadataList")):
+        accept = {"accept": f"{protobuf.MEDIA_TYPE};as={kind};g=meta.k8s.io;v=v1"}
+        metadata = protobuf.decode((await server.request("GET", path, headers=accept)).body)
+        assert metadata["kind"] == kind
+    scale = await server.request("GET", f"{V1}/a/scale", headers={"accept": protobuf.MEDIA_TYPE})
+    assert protobuf.decode(scale.body)["spec"]["replicas"] == 2
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ METADATA = "application/vnd.kubernetes.protobuf;as={};g=meta.k8s.io;v=v1"
 SENT = {"content-type": "application/vnd.kubernetes.protobuf"}
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
-CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ Source: apimachinery `pkg/runtime/serializer/protobuf`, `pkg/runtime/generated.p
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from pilothouse.api.codec.decoder import decode_message
 from pilothouse.api.codec.encoder import encoder_of
 from pilothouse.api.codec.errors import MalformedMessage, UnknownMessage
 from pilothouse.api.codec.messages import message_name
-from pilothouse.api.codec.wire import delimited, fields
+from pilothouse.api.codec.wire import delimited, fields, varint
 from pilothouse.api.meta import Object
 
 MAGIC = b"k8s\0"
@@ -26,11 +26,11 @@ __all__ = [
     "MAGIC",
     "MEDIA_TYPE",
     "Envelope",
+    "ListWriter",
     "MalformedMessage",
     "UnknownMessage",
     "decode",
     "encode",
-    "encode_list",
     "frame",
 ]
 
@@ -68,13 +68,23 @@ def encode(obj: Mapping[str, Any]) -> bytes:
     return _envelope(obj.get("apiVersion", ""), obj.get("kind", "")).encode(obj)
 
 
-def encode_list(api_version: str, kind: str, metadata: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> bytes:
-    """A list in its envelope; `kind` is that of the list. Items are encoded one at a time."""
-    envelope = _envelope(api_version, kind)
-    item = encoder_of(message_name(api_version, kind.removesuffix("List")))
-    parts = [b"\n" + delimited(encoder_of("meta.v1.ListMeta")(metadata))]
-    parts += (b"\x12" + delimited(item(obj)) for obj in items)
-    return envelope.of(b"".join(parts))
+class ListWriter:
+    """Writes a list of objects of one kind, one after the other. Raises UnknownMessage for a kind that has no message."""
+
+    __slots__ = ("_encode", "_envelope", "_parts")
+
+    def __init__(self, api_version: str, kind: str, metadata: Mapping[str, Any]) -> None:
+        self._envelope = _envelope(api_version, f"{kind}List")
+        self._encode = encoder_of(message_name(api_version, kind))
+        self._parts = [b"\n" + delimited(encoder_of("meta.v1.ListMeta")(metadata))]
+
+    def add(self, obj: Mapping[str, Any]) -> None:
+        content = self._encode(obj)
+        self._parts.append(b"\x12%b%b" % (varint(len(content)), content))
+
+    def finish(self) -> bytes:
+        """The list in its envelope."""
+        return self._envelope.of(b"".join(self._parts))
 
 
 class Envelope:

@@ -36,7 +36,7 @@ async def list_(call: Call, endpoint: Endpoint, now: float) -> Response:
     options = named_options(call, list_options(call.query, is_watch=False))
     registry = await endpoint.registry()
     listing = await read(registry.cacher, call.info.namespace if endpoint.gvr.namespaced else "", options)
-    return list_response(call, endpoint, listing, next_token(registry.cacher, listing), now)
+    return await list_response(call, endpoint, listing, next_token(registry.cacher, listing), now)
 
 
 def named_options(call: Call, options: ListOptions) -> ListOptions:

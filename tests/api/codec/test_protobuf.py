@@ -147,7 +147,9 @@ def test_the_same_bytes_as_upstream(json: bytes, data: bytes) -> None:
 def test_lists_of_objects_at_hand() -> None:
     item = {"metadata": {"name": "a"}, "data": {"k": "v"}}
     whole = {"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "3"}, "items": [item]}
-    assert protobuf.encode_list("v1", "ConfigMapList", {"resourceVersion": "3"}, [item]) == protobuf.encode(whole)
+    writer = protobuf.ListWriter("v1", "ConfigMap", {"resourceVersion": "3"})
+    writer.add(item)
+    assert writer.finish() == protobuf.encode(whole)
 
 
 @pytest.mark.parametrize(
