@@ -105,6 +105,8 @@ class ApiServer:
         self.resources = tuple(resources)
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """What `run` does."""
+        self.delegates: dict[str, Connector] = {}
+        """Who serves the requests under `/apis/<group>/<version>` in this server's place."""
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._admission = admission
@@ -249,6 +251,10 @@ class ApiServer:
 
     async def _serve(self, call: Call) -> Response:
         info = call.info
+        if self.delegates:
+            delegate = self.delegates.get("/".join(info.path.split("/", 4)[:4]))
+            if delegate is not None:
+                return await delegate(call)
         if not info.is_resource:
             return await self._serve_path(call)
         endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))

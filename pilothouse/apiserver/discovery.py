@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
+from pilothouse.apiserver.aggregation.discovered import RemoteVersion, groups_of
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.errors import not_acceptable, page_not_found
 from pilothouse.apiserver.negotiate import ACCEPTED, JSON, PROTOBUF, wishes
@@ -40,12 +41,18 @@ class Discovery:
         self._resources = tuple(resources)
         self._server_address = server_address
         self._custom: Sequence[Resource] = ()
+        self._remote: Sequence[RemoteVersion] = ()
         self._documents: dict[str, _Document] = {}
         self._is_described = False
 
     def serve_custom(self, kinds: Sequence[CustomKind]) -> None:
         """Name `kinds`, and only these, beside those that are always there."""
         self._custom = sorted((kind.resource for kind in kinds), key=lambda resource: resource.gvr.group)
+        self._is_described = False
+
+    def serve_remote(self, versions: Sequence[RemoteVersion]) -> None:
+        """Name what other servers serve, and only that, beside this server's own."""
+        self._remote = tuple(versions)
         self._is_described = False
 
     def _describe(self) -> None:
@@ -74,13 +81,19 @@ class Discovery:
             },
             core,
         )
+        remote = {name: versions for name, versions in groups_of(self._remote).items() if name}
+        names = {
+            name: [*ordered.get(name, ()), *(each.version for each in remote.get(name, ()))]
+            for name in (*ordered, *(name for name in remote if name not in ordered))
+        }
         self._add(
             "/apis",
-            {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name, ordered[name]) for name in ordered]},
+            {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(name, names[name]) for name in names]},
             ordered,
+            remote,
         )
-        for name, versions in ordered.items():
-            self._add(f"/apis/{name}", {"kind": "APIGroup", "apiVersion": "v1", **_group(name, versions)})
+        for name, listed in names.items():
+            self._add(f"/apis/{name}", {"kind": "APIGroup", "apiVersion": "v1", **_group(name, listed)})
         for versions in (*core.values(), *ordered.values()):
             for members in versions.values():
                 api_version = members[0][0].api_version
@@ -117,18 +130,23 @@ class Discovery:
         path: str,
         legacy: Object,
         groups: Mapping[str, Mapping[str, Sequence[tuple[GVR, Resource]]]] | None = None,
+        remote: Mapping[str, Sequence[RemoteVersion]] | None = None,
     ) -> None:
-        self._documents[path] = _Document(legacy, groups)
+        self._documents[path] = _Document(legacy, groups, remote or {})
 
 
 class _Document:
     """One path's document, in each form in which it can be asked for; encoded when first asked for."""
 
     def __init__(
-        self, legacy: Object, groups: Mapping[str, Mapping[str, Sequence[tuple[GVR, Resource]]]] | None
+        self,
+        legacy: Object,
+        groups: Mapping[str, Mapping[str, Sequence[tuple[GVR, Resource]]]] | None,
+        remote: Mapping[str, Sequence[RemoteVersion]],
     ) -> None:
         self._legacy = legacy
         self._groups = groups
+        self._remote = remote
         self._encoded: dict[tuple[str, str], tuple[bytes, str, str]] = {}
 
     def choose(self, accept: str) -> tuple[bytes, str, str]:
@@ -166,12 +184,16 @@ class _Document:
         if not version:
             return orjson.dumps(self._legacy, option=orjson.OPT_APPEND_NEWLINE), "", JSON
         assert self._groups is not None
+        items = {name: _discovered_group(name, versions) for name, versions in self._groups.items()}
+        for name, versions in self._remote.items():
+            group = items.setdefault(name, {"metadata": {"name": name}, "versions": []})
+            group["versions"] += (each.discovered() for each in versions)
         body = orjson.dumps(
             {
                 "kind": "APIGroupDiscoveryList",
                 "apiVersion": f"apidiscovery.k8s.io/{version}",
                 "metadata": {},
-                "items": [_discovered_group(name, versions) for name, versions in self._groups.items()],
+                "items": list(items.values()),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
@@ -196,7 +218,7 @@ def _group_rank(group: str) -> int:
     return _FIRST_GROUPS.index(group) if group in _FIRST_GROUPS else len(_FIRST_GROUPS)
 
 
-def _group(name: str, versions: Mapping[str, Any]) -> Object:
+def _group(name: str, versions: Iterable[str]) -> Object:
     listed = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
     return {"name": name, "versions": listed, "preferredVersion": listed[0]}
 

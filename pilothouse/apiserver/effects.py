@@ -29,7 +29,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.CERTIFICATE_SIGNING_REQUESTS: "nothing signs it",
     gvr.MUTATING_ADMISSION_POLICIES: "it is not applied",
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS: "it is not applied",
-    gvr.API_SERVICES: "requests are not passed on to its server",
     gvr.RESOURCE_CLAIMS: "nothing allocates devices",
     gvr.RESOURCE_CLAIM_TEMPLATES: "nothing allocates devices",
     gvr.FLOW_SCHEMAS: "requests are not queued by it",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 
+from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
@@ -47,6 +48,8 @@ FLAGS = (
     Flag("client-ca-file", "", "authorities whose client certificates are believed, PEM"),
     Flag("requestheader-client-ca-file", "", "authorities of front proxies, which may name users, PEM"),
     Flag("requestheader-allowed-names", ("front-proxy-client",), "common names of front proxies", listed),
+    Flag("proxy-client-cert-file", "", "certificate shown to extension servers, PEM"),
+    Flag("proxy-client-key-file", "", "its key, PEM"),
     Flag("token-auth-file", "", 'CSV file of tokens: token,user,uid,"group1,group2"'),
     Flag("service-account-key-file", (), "public keys that verify service account tokens, PEM", repeated=True),
     Flag("service-account-signing-key-file", "", "private key that signs service account tokens, PEM"),
@@ -86,6 +89,7 @@ def options_of(values: Values) -> ServerOptions:
         node_ports=range(int(first), int(last) + 1),
         event_ttl_s=values.event_ttl,
         security=_security(values),
+        proxy_client=_proxy_client(values),
     )
 
 
@@ -104,6 +108,13 @@ def _security(values: Values) -> SecurityOptions:
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),
     )
+
+
+def _proxy_client(values: Values) -> Credentials | None:
+    certificate, key = values.proxy_client_cert_file, values.proxy_client_key_file
+    if bool(certificate) != bool(key):
+        raise Fatal("--proxy-client-cert-file and --proxy-client-key-file go together")
+    return Credentials(Path(certificate), Path(key)) if certificate else None
 
 
 def _reader(file: str) -> Callable[[], bytes] | None:

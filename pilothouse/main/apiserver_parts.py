@@ -13,6 +13,10 @@ from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver import security, version
+from pilothouse.apiserver.aggregation.aggregator import Aggregator
+from pilothouse.apiserver.aggregation.backend import Credentials
+from pilothouse.apiserver.aggregation.trust import Trust
+from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer, Connector
 from pilothouse.apiserver.authz.gate import Gate
@@ -20,6 +24,7 @@ from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.health import Health, ping
+from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.security import SecurityOptions
@@ -41,6 +46,8 @@ class ServerOptions:
     node_ports: range = DEFAULT_NODE_PORTS
     event_ttl_s: float = EVENT_TTL_S
     security: SecurityOptions = field(default_factory=SecurityOptions)
+    proxy_client: Credentials | None = None
+    """By what extension servers know this one."""
 
 
 async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: random.Random) -> ApiServer:
@@ -79,19 +86,33 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         connectors=secured.connectors,
         paths={**secured.paths, **_paths(options, store, discovery, openapi)},
     )
-    custom = CustomResources(server, (discovery.serve_custom, openapi.serve_custom), clock)
+    by_gvr = {resource.gvr: resource for resource in RESOURCES}
+    objects = CachedObjects(cachers, by_gvr.__getitem__)
+    aggregator = Aggregator(server, objects, discovery.serve_remote, clock, rng, credentials=options.proxy_client)
+    publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)
+    custom = CustomResources(server, publish, clock)
     await custom.open()
     server.background.append(custom.run)
     addresses = Addresses(options.service_ranges, server.registry, rng)
     lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
-    by_gvr = {resource.gvr: resource for resource in RESOURCES}
 
     async def registry_of(kind: GVR) -> Registry:
         return await server.registry(by_gvr[kind])
 
     surroundings = Surroundings(options.advertise_address, options.secure_port, options.service_ranges)
     await Bootstrap(registry_of, surroundings).run()
+    await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
+    await aggregator.open()
+    server.background.append(aggregator.run)
     return server
+
+
+def _trust(options: SecurityOptions) -> Trust:
+    return Trust(
+        options.client_ca().decode() if options.client_ca is not None else "",
+        options.front_proxy_ca().decode() if options.front_proxy_ca is not None else "",
+        options.front_proxy_names,
+    )
 
 
 def _paths(options: ServerOptions, store: Store, discovery: Discovery, openapi: OpenApi) -> dict[str, Connector]:

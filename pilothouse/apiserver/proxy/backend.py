@@ -65,6 +65,7 @@ async def fetch(
         target.host,
         target.port,
         ssl_context=target.ssl_context,
+        server_name=target.server_name,
         connect_timeout_s=CONNECT_TIMEOUT_S,
         timeout_s=HEAD_TIMEOUT_S,
     )
@@ -97,12 +98,16 @@ async def read_some(body: AsyncIterator[bytes], limit: int = _ERROR_BYTES) -> by
     return text[:limit]
 
 
-async def tunnel(method: str, target: Target, headers: Mapping[str, str], body: bytes = b"") -> Response:
+async def tunnel(
+    method: str, target: Target, headers: Mapping[str, str], body: bytes = b"", *, upgrade: str = ""
+) -> Response:
     """Pass a request to leave HTTP on. If the target agrees the answer takes the connection over, else it is the target's refusal.
 
-    Raises ServiceUnavailable if the target cannot be reached.
+    With `upgrade`, the protocol to leave HTTP for, `headers` go on as they are. Raises ServiceUnavailable if the target cannot be reached.
     """
     try:
+        if upgrade:
+            return await tunnels.tunnel(method, target, upgrade, headers, body)
         return await tunnels.tunnel(method, target, headers["upgrade"], passed_on(headers), body)
     except ConnectionFailed as error:
         raise unreachable(target, error) from error

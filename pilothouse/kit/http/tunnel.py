@@ -43,13 +43,17 @@ Stream = tuple[Reader, Writer]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes on to. `ssl_context` None is plain HTTP; `path` is percent-encoded and begins with a slash."""
+    """Where a request goes on to. `ssl_context` None is plain HTTP; `path` is percent-encoded and begins with a slash.
+
+    `server_name` is what the certificate is for, if that is not the host.
+    """
 
     host: str
     port: int
     path: str
     query: str = ""
     ssl_context: ssl.SSLContext | None = None
+    server_name: str = ""
 
     @property
     def line(self) -> str:
@@ -117,7 +121,11 @@ async def open_upgraded(
                 reader = writer = await PlainStream.connect(target.host, target.port)
             else:
                 reader, writer = await asyncio.open_connection(
-                    target.host, target.port, ssl=target.ssl_context, limit=_HEAD_BYTES
+                    target.host,
+                    target.port,
+                    ssl=target.ssl_context,
+                    server_hostname=target.server_name or None,
+                    limit=_HEAD_BYTES,
                 )
     except (OSError, TimeoutError, ssl.SSLError) as error:
         raise ConnectionFailed(str(error) or type(error).__name__) from error

@@ -7,6 +7,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, View, at
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _service(obj: View, now: float) -> str:
@@ -28,5 +29,8 @@ API_SERVICE = Resource(
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, Column("Service", _service), Column("Available", _available), AGE),
+    name_rule="path-segment",
     prepare_create=clears_status(gvr.API_SERVICES),
+    validate=Deferred("pilothouse.api.validate.api_service", "validate_api_service"),
+    validate_status_update=Deferred("pilothouse.api.validate.api_service", "validate_api_service_status_update"),
 )

@@ -1,0 +1,1 @@
+"""API groups that other servers serve, behind this one. Source: kube-aggregator."""
