@@ -18,6 +18,7 @@ from pilothouse.controllers.node_ipam import NodeIPAMController
 from pilothouse.controllers.node_lifecycle import NodeLifecycleController
 from pilothouse.controllers.pod_gc import PodGarbageCollector
 from pilothouse.controllers.replicaset import ReplicaSetController, ReplicationControllerController
+from pilothouse.controllers.policy_status import PolicyStatusController
 from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.runtime import Declaration
@@ -40,6 +41,7 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         ReplicaSetController,
         NamespaceController,
         ResourceQuotaController,
+        PolicyStatusController,
         ClusterRoleAggregationController,
         PodGarbageCollector,
         GarbageCollector,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +100,12 @@ class Program:
 class Environment:
     """The variables and functions that expressions know. Types of variables are the constants of this module."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], *, files: Iterable[Any] = ()) -> None:
+        """`files` are descriptors of further message types that variables may have."""
         # Imported here: the library takes 25 ms and 6 MB that a server without expressions need not spend.
         from pilothouse.api.cel.library import Library
 
-        self._library = Library()
+        self._library = Library(files)
         self._environment = self._library.environment(variables)
 
     def authorizer(self) -> Any:

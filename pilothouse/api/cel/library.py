@@ -7,7 +7,7 @@ library cannot tell it from `string(ip)`. Source: apiserver `pkg/cel/library`, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -53,10 +53,12 @@ def _type(name: str) -> cel.Type:
 class Library:
     """The functions and types of one environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Iterable[Any] = ()) -> None:
         self.authorize: access.Authorize | None = None
         """Who is asked during the evaluation that is going on; an evaluation never suspends."""
         self._pool = _pool()
+        for file in files:
+            self._pool.AddSerializedFile(file.SerializeToString())
         self._messages: dict[str, type[Any]] = {}
         self.access = access.Access(lambda name: self._class(f"{_ACCESS}.{name}"), lambda: self.authorize)
         self._formats = formats.checks()

@@ -29,7 +29,6 @@ class Expressions:
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
-        self._environments: dict[bool, Environment] = {}
         self._programs: OrderedDict[tuple[str, bool, tuple[str, ...]], Program] = OrderedDict()
 
     def compile(self, expression: str, *returns: str, is_composed: bool = True) -> Program:
@@ -75,16 +74,11 @@ class Expressions:
 
         return ask
 
-    def _environment(self, is_composed: bool) -> Environment:
-        from pilothouse.api.cel import environment as cel
+    @staticmethod
+    def _environment(is_composed: bool) -> Environment:
+        from pilothouse.api.cel.admission import admission_environment
 
-        if is_composed not in self._environments:
-            variables = {"object": cel.DYN, "oldObject": cel.DYN, "request": cel.DYN, "authorizer": cel.AUTHORIZER}
-            variables["authorizer.requestResource"] = cel.RESOURCE_CHECK
-            if is_composed:
-                variables |= {"params": cel.DYN, "variables": cel.DYN, "namespaceObject": cel.DYN}
-            self._environments[is_composed] = cel.Environment(variables)
-        return self._environments[is_composed]
+        return admission_environment(is_composed)
 
     # Match conditions
 

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count, param_kind
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 VALIDATING_ADMISSION_POLICY = Resource(
     gvr.VALIDATING_ADMISSION_POLICIES,
@@ -14,4 +15,5 @@ VALIDATING_ADMISSION_POLICY = Resource(
     unconditional_update=False,
     columns=(NAME, count("Validations", "spec", "validations"), Column("ParamKind", param_kind), AGE),
     prepare_create=clears_status(gvr.VALIDATING_ADMISSION_POLICIES),
+    validate=Deferred("pilothouse.api.validate.admission_policy", "validate_policy"),
 )

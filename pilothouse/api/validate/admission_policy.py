@@ -1,0 +1,165 @@
+"""Admission policies and their bindings. Source: `pkg/apis/admissionregistration/validation`."""
+
+from __future__ import annotations
+
+import re
+
+from pilothouse.api import names
+from pilothouse.api.cel.admission import admission_environment
+from pilothouse.api.cel.environment import BOOL, NULL, STRING, CompileError
+from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
+from pilothouse.api.validate.metadata import check_label_selector
+from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
+from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
+
+MAX_ANNOTATIONS = 20
+MAX_VALUE_EXPRESSION_BYTES = 5 * 1024
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+_ACTIONS = ("Audit", "Deny", "Warn")
+_BOTH = "validations or auditAnnotations must contain at least one item"
+_is_identifier = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
+
+
+def validate_policy(policy: Part) -> list[FieldError]:
+    """Faults in a ValidatingAdmissionPolicy; its expressions must compile."""
+    errors: Errors = []
+    spec, path = policy.get("spec") or {}, Path("spec")
+    _check_common(spec, path, errors)
+    validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
+    if not validations and not annotations:
+        errors += [required(path.child(field), _BOTH) for field in ("validations", "auditAnnotations")]
+    for i, validation in enumerate(validations):
+        _check_validation(validation, path.child("validations").index(i), errors)
+    if len(annotations) > MAX_ANNOTATIONS:
+        text = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
+        errors.append(invalid(path.child("auditAnnotations"), annotations, text))
+    name = (policy.get("metadata") or {}).get("name", "")
+    seen: set[str] = set()
+    for i, annotation in enumerate(annotations):
+        here, key = path.child("auditAnnotations").index(i), annotation.get("key", "")
+        check_name(names.label_key, f"{name}/{key}", here.child("key"), errors)
+        if key in seen:
+            errors.append(duplicate(here.child("key"), key))
+        seen.add(key)
+        expression = annotation.get("valueExpression", "").strip()
+        if len(expression.encode()) > MAX_VALUE_EXPRESSION_BYTES:
+            text = f"must not exceed {MAX_VALUE_EXPRESSION_BYTES} bytes in length"
+            errors.append(required(here.child("valueExpression"), text))
+        else:
+            _check_expression(annotation, "valueExpression", (STRING, NULL), here, errors)
+    return errors
+
+
+def validate_binding(binding: Part) -> list[FieldError]:
+    """Faults in a ValidatingAdmissionPolicyBinding."""
+    errors: Errors = []
+    spec, path = binding.get("spec") or {}, Path("spec")
+    _check_binding(spec, path, errors)
+    actions = spec.get("validationActions") or []
+    here = path.child("validationActions")
+    if not actions:
+        errors.append(required(here, "at least one validation action is required"))
+    for i, action in enumerate(actions):
+        check_choice(action, _ACTIONS, here.index(i), errors)
+        if action in actions[:i]:
+            errors.append(duplicate(here.index(i), action))
+    if "Deny" in actions and "Warn" in actions:
+        why = "repeating the same validation failure information in the API response and headers serves no purpose"
+        errors.append(invalid(here, actions, f"must not contain both Deny and Warn ({why})"))
+    return errors
+
+
+def _check_common(spec: Part, path: Path, errors: Errors) -> None:
+    """What both kinds of policies have."""
+    check_choice(spec.get("failurePolicy", "Fail"), ("Fail", "Ignore"), path.child("failurePolicy"), errors)
+    if (kind := spec.get("paramKind")) is not None:
+        check_present(kind, "apiVersion", path.child("paramKind"), errors)
+        check_present(kind, "kind", path.child("paramKind"), errors)
+    constraints = spec.get("matchConstraints")
+    if constraints is None:
+        errors.append(required(path.child("matchConstraints")))
+    else:
+        _check_match(constraints, path.child("matchConstraints"), errors)
+        if not constraints.get("resourceRules"):
+            errors.append(required(path.child("matchConstraints", "resourceRules")))
+    conditions, here = spec.get("matchConditions") or (), path.child("matchConditions")
+    check_match_conditions(conditions, here, errors)
+    for i, condition in enumerate(conditions):
+        if condition.get("expression", "").strip():
+            _check_expression(condition, "expression", (BOOL,), here.index(i), errors)
+    for i, variable in enumerate(spec.get("variables") or ()):
+        at, name = path.child("variables").index(i), variable.get("name", "")
+        if not name.strip():
+            errors.append(required(at.child("name"), "name is not specified"))
+        elif not _is_identifier(name):
+            errors.append(invalid(at.child("name"), name, "must be a valid CEL identifier"))
+        _check_expression(variable, "expression", (), at, errors)
+
+
+def _check_match(match: Part, path: Path, errors: Errors) -> None:
+    if "matchPolicy" in match:
+        check_choice(match["matchPolicy"], ("Equivalent", "Exact"), path.child("matchPolicy"), errors)
+    for field in ("namespaceSelector", "objectSelector"):
+        check_label_selector(match.get(field), path.child(field), errors)
+    for field in ("resourceRules", "excludeResourceRules"):
+        for i, rule in enumerate(match.get(field) or ()):
+            here = path.child(field).index(i)
+            listed = rule.get("resourceNames") or []
+            for j, name in enumerate(listed):
+                check_name(names.path_segment, name, here.child("resourceNames").index(j), errors)
+                if name in listed[:j]:
+                    errors.append(duplicate(here.child("resourceNames").index(j), name))
+            check_rule_with_operations(rule, here, errors)
+
+
+def _check_validation(validation: Part, path: Path, errors: Errors) -> None:
+    _check_expression(validation, "expression", (BOOL,), path, errors)
+    message, expression = validation.get("message") or "", validation.get("messageExpression") or ""
+    if expression and not expression.strip():
+        errors.append(invalid(path.child("messageExpression"), expression, "must be non-empty if specified"))
+    elif expression:
+        _check_expression(validation, "messageExpression", (STRING,), path, errors)
+    if message and not message.strip():
+        errors.append(invalid(path.child("message"), message, "must be non-empty if specified"))
+    elif "\n" in message.strip() or "\r" in message.strip():
+        errors.append(invalid(path.child("message"), message, "must not contain line breaks"))
+    if validation.get("reason"):
+        check_choice(validation["reason"], _REASONS, path.child("reason"), errors)
+
+
+def _check_expression(part: Part, field: str, returns: tuple[str, ...], path: Path, errors: Errors) -> None:
+    text = part.get(field) or ""
+    if not text.strip():
+        errors.append(required(path.child(field), f"{field} is not specified"))
+        return
+    try:
+        admission_environment(is_policy=True).compile(text, returns=returns)
+    except CompileError as error:
+        errors.append(invalid(path.child(field), text, str(error)))
+
+
+def _check_binding(spec: Part, path: Path, errors: Errors) -> None:
+    """What both kinds of bindings have."""
+    if check_present(spec, "policyName", path, errors):
+        check_name(names.dns_subdomain, spec["policyName"], path.child("policyName"), errors)
+    if (match := spec.get("matchResources")) is not None:
+        _check_match(match, path.child("matchResources"), errors)
+    reference, here = spec.get("paramRef"), path.child("paramRef")
+    if reference is None:
+        return
+    name, selector = reference.get("name"), reference.get("selector")
+    if name:
+        check_name(names.path_segment, name, here.child("name"), errors)
+    if name and selector is not None:
+        errors += [
+            field_forbidden(here.child(field), "name and selector are mutually exclusive")
+            for field in ("name", "selector")
+        ]
+    if not name and selector is None:
+        errors.append(required(here, "one of name or selector must be specified"))
+    check_label_selector(selector, here.child("selector"), errors)
+    if not reference.get("parameterNotFoundAction"):
+        errors.append(required(here.child("parameterNotFoundAction")))
+    else:
+        action = reference["parameterNotFoundAction"]
+        check_choice(action, ("Allow", "Deny"), here.child("parameterNotFoundAction"), errors)
