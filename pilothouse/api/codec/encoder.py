@@ -186,7 +186,7 @@ def _quantity(value: str | float) -> bytes:
 def _int_or_string(value: int | str) -> bytes:
     if isinstance(value, str):
         return b"\x08\x01\x10\x00\x1a" + delimited(value.encode())
-    return b"\x08\x00\x10%b\x1a\x00" % varint(value)
+    return b"\x08\x00\x10%b\x1a\x00" % varint(int(value))
 
 
 def _json(value: Any) -> bytes:
