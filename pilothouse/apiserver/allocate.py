@@ -1,7 +1,7 @@
 """Cluster addresses and node ports of Services.
 
 An address is taken by creating its IPAddress object, a node port by creating its key in the store: both can be done once only,
-whoever else does it at the same moment. What a failed write took is given back; what a crash left behind `repair` gives back.
+whoever else does it at the same moment. What a failed write took is given back; what a crash left behind `service_repair` gives back.
 Source: `pkg/registry/core/service/storage/alloc.go`, `ipallocator`, `portallocator`, KEP-1880, KEP-3070 (static bands).
 """
 
@@ -22,7 +22,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.errors import internal
 from pilothouse.apiserver.options import DeleteOptions
 from pilothouse.apiserver.registry import Registry, Undo, Write
-from pilothouse.store.base import ABSENT, Store, WriteConflict
+from pilothouse.store.base import ABSENT, Revision, Store, WriteConflict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 NODE_PORTS_PREFIX = "/registry/ranges/nodeports/"
@@ -168,6 +168,11 @@ class NodePorts:
         except WriteConflict:
             return
 
+    async def revisions(self) -> Mapping[int, Revision]:
+        """Every taken port with the revision at which it was taken."""
+        page = await self._store.list(NODE_PORTS_PREFIX)
+        return {int(entry.key.removeprefix(NODE_PORTS_PREFIX)): entry.mod_revision for entry in page.entries}
+
     async def taken(self) -> Mapping[int, str]:
         """Every taken port with the `namespace/name` of the Service that took it."""
         page = await self._store.list(NODE_PORTS_PREFIX)
@@ -178,8 +183,8 @@ class ServiceLifecycle:
     """Gives Services what they need when they are written. See `registry.Lifecycle`."""
 
     def __init__(self, addresses: Addresses, ports: NodePorts) -> None:
-        self._addresses = addresses
-        self._ports = ports
+        self.addresses = addresses
+        self.ports = ports
 
     async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
         """Raises Invalid, InternalError."""
@@ -191,37 +196,18 @@ class ServiceLifecycle:
         return await self._allocate(draft, old, dry_run)
 
     async def deleted(self, old: Mapping[str, Any]) -> None:
-        for address in _addresses_of(old):
-            await self._addresses.release(address)
-        for port in _ports_of(old):
-            await self._ports.release(port)
-
-    async def repair(self, services: Registry, addresses: Registry) -> None:
-        """Give back what belongs to no Service, and take what a Service has and nobody took."""
-        present = [cached.object() for cached in services.cacher.list().items]
-        held = {address: service for service in present for address in _addresses_of(service)}
-        for cached in addresses.cacher.list().items:
-            parent = (cached.object().get("spec") or {}).get("parentRef") or {}
-            if parent.get("resource") == "services" and cached.name not in held:
-                await self._addresses.release(cached.name)
-        for address, service in held.items():
-            if addresses.cacher.get("", address) is None:
-                await self._addresses.take(address, service)
-        taken = await self._ports.taken()
-        used = {port: _key_of(service) for service in present for port in _ports_of(service)}
-        for port in taken.keys() - used.keys():
-            await self._ports.release(port)
-        for port in used.keys() - taken.keys():
-            if port in self._ports.ports:
-                await self._ports.take(port, used[port])
+        for address in addresses_of(old):
+            await self.addresses.release(address)
+        for port in ports_of(old):
+            await self.ports.release(port)
 
     async def _allocate(self, draft: Object, old: Mapping[str, Any], dry_run: bool) -> Undo | None:
-        taken = Taken(self._addresses, self._ports)
+        taken = Taken(self.addresses, self.ports)
         spec = draft.setdefault("spec", {})
         try:
             normalize_cluster_ips(spec, old["spec"])
             if needs_cluster_ip(spec):
-                fill_families(draft, old, tuple(self._addresses.ranges), self._addresses.default_family)
+                fill_families(draft, old, tuple(self.addresses.ranges), self.addresses.default_family)
                 if not dry_run:
                     await self._take_addresses(draft, old, taken)
             if not dry_run:
@@ -231,8 +217,8 @@ class ServiceLifecycle:
             raise
         if dry_run:
             return None
-        taken.old_addresses = [each for each in _addresses_of(old) if each not in _addresses_of(draft)]
-        taken.old_ports = [each for each in _ports_of(old) if each not in _ports_of(draft)]
+        taken.old_addresses = [each for each in addresses_of(old) if each not in addresses_of(draft)]
+        taken.old_ports = [each for each in ports_of(old) if each not in ports_of(draft)]
         return taken
 
     async def _take_addresses(self, draft: Object, old: Mapping[str, Any], taken: Taken) -> None:
@@ -241,11 +227,11 @@ class ServiceLifecycle:
         if wanted[:1] == ["None"]:
             spec["clusterIP"] = "None"
             return
-        before = _addresses_of(old)
+        before = addresses_of(old)
         for position, family in enumerate(spec["ipFamilies"]):
             if position >= len(wanted) or not wanted[position]:
                 try:
-                    address = await self._addresses.take_any(family, draft)
+                    address = await self.addresses.take_any(family, draft)
                 except ValueError as error:
                     raise internal(f"failed to allocate a serviceIP: {error}") from None
                 wanted[position:] = [address]
@@ -253,7 +239,7 @@ class ServiceLifecycle:
             elif wanted[position] not in before:
                 address = wanted[position]
                 try:
-                    await self._addresses.take(address, draft)
+                    await self.addresses.take(address, draft)
                 except ValueError as error:
                     why = f"failed to allocate IP {address}: {error}"
                     raise _refused(draft, invalid(_SPEC.child("clusterIPs"), wanted, why)) from None
@@ -263,8 +249,8 @@ class ServiceLifecycle:
 
     async def _take_ports(self, draft: Object, old: Mapping[str, Any], taken: Taken) -> None:
         spec = draft["spec"]
-        owner = _key_of(draft)
-        before = _ports_of(old)
+        owner = key_of(draft)
+        before = ports_of(old)
         if needs_node_port(spec):
             automatic = spec.get("type") == "NodePort" or spec.get("allocateLoadBalancerNodePorts", True)
             # Ports of one number in several protocols share one node port.
@@ -290,14 +276,14 @@ class ServiceLifecycle:
 
     async def _take_port(self, draft: Object, path: Path, port: int, owner: str, taken: Taken) -> None:
         try:
-            await self._ports.take(port, owner)
+            await self.ports.take(port, owner)
         except ValueError as error:
             raise _refused(draft, invalid(path, port, str(error))) from None
         taken.new_ports.append(port)
 
     async def _take_any_port(self, what: str, owner: str, taken: Taken) -> int:
         try:
-            port = await self._ports.take_any(owner)
+            port = await self.ports.take_any(owner)
         except ValueError as error:
             raise internal(f"failed to allocate a {what}: {error}") from None
         taken.new_ports.append(port)
@@ -384,14 +370,14 @@ def _refused(draft: Mapping[str, Any], fault: FieldError) -> Exception:
     return invalid_object("", "Service", draft["metadata"].get("name", ""), [fault])
 
 
-def _addresses_of(service: Mapping[str, Any]) -> list[str]:
+def addresses_of(service: Mapping[str, Any]) -> list[str]:
     spec = service.get("spec") or {}
     if not spec or not needs_cluster_ip(spec):
         return []
     return [address for address in spec.get("clusterIPs") or () if address and address != "None"]
 
 
-def _ports_of(service: Mapping[str, Any]) -> set[int]:
+def ports_of(service: Mapping[str, Any]) -> set[int]:
     spec = service.get("spec") or {}
     ports = {port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")}
     if spec.get("healthCheckNodePort"):
@@ -399,7 +385,7 @@ def _ports_of(service: Mapping[str, Any]) -> set[int]:
     return ports
 
 
-def _key_of(service: Mapping[str, Any]) -> str:
+def key_of(service: Mapping[str, Any]) -> str:
     return f"{service['metadata'].get('namespace', '')}/{service['metadata']['name']}"
 
 

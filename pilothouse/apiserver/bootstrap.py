@@ -17,15 +17,18 @@ from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.schema import schema_of
-from pilothouse.api.status import AlreadyExists, NotFound
+from pilothouse.api.status import AlreadyExists, Invalid, NotFound
 from pilothouse.api.user import User
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
 from pilothouse.apiserver.allocate import Network, ServiceLifecycle
 from pilothouse.apiserver.authz import bootstrap as roles
 from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.kit.clock import Clock
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_PEER_TRIES = 20
+_PEER_WAIT_S = 0.1
 _SERVER = User("system:apiserver", groups=("system:masters",))
 _SKIP_MIRROR = {"endpointslice.kubernetes.io/skip-mirror": "true"}
 
@@ -47,11 +50,14 @@ class Surroundings:
 
 
 class Bootstrap:
-    """Makes the objects. `registry_of` gives the registry of a kind."""
+    """Makes the objects. `registry_of` gives the registry of a kind. Several servers may do it at the same time."""
 
-    def __init__(self, registry_of: Callable[[GVR], Awaitable[Registry]], surroundings: Surroundings) -> None:
+    def __init__(
+        self, registry_of: Callable[[GVR], Awaitable[Registry]], surroundings: Surroundings, clock: Clock
+    ) -> None:
         self._registry_of = registry_of
         self._surroundings = surroundings
+        self._clock = clock
 
     async def run(self) -> None:
         """Create what is missing. Idempotent. Raises StatusError, StoreUnavailable."""
@@ -64,9 +70,6 @@ class Bootstrap:
         # Endpoints may not be loopback addresses: a server that is reached from its own machine only has none.
         if not ipaddress.ip_address(self._surroundings.advertise_address).is_loopback:
             await self._each(self._put, endpoint_objects(self._surroundings))
-        services = await self._registry_of(gvr.SERVICES)
-        if isinstance(services.lifecycle, ServiceLifecycle):
-            await services.lifecycle.repair(services, await self._registry_of(gvr.IP_ADDRESSES))
 
     @staticmethod
     async def _each(do: Callable[[GVR, Object], Awaitable[None]], objects: Iterable[tuple[GVR, Object]]) -> None:
@@ -101,6 +104,30 @@ class Bootstrap:
             await registry.create(draft, self._write(metadata))
         except AlreadyExists:
             return
+        except Invalid:
+            if kind != gvr.SERVICES or not await self._wait_for_service(registry, metadata):
+                raise
+
+    async def _wait_for_service(self, registry: Registry, metadata: Mapping[str, Any]) -> bool:
+        """The Service's address is taken. Wait for the server that took it to write the Service; whether it did.
+
+        If not, that server died in between: give the address back and write the Service here.
+        """
+        for _ in range(_PEER_TRIES):
+            await self._clock.sleep(_PEER_WAIT_S)
+            await registry.cacher.fresh()
+            if registry.cacher.get(metadata["namespace"], metadata["name"]) is not None:
+                return True
+        if not isinstance(registry.lifecycle, ServiceLifecycle):
+            return False
+        addresses = await self._registry_of(gvr.IP_ADDRESSES)
+        cached = addresses.cacher.get("", self._surroundings.service_address)
+        parent = cached.object()["spec"]["parentRef"] if cached is not None else {}
+        if (parent.get("namespace"), parent.get("name")) != (metadata["namespace"], metadata["name"]):
+            return False
+        await registry.lifecycle.addresses.release(self._surroundings.service_address)
+        await self._ensure(gvr.SERVICES, _kubernetes_service(self._surroundings))
+        return True
 
     async def _put(self, kind: GVR, obj: Object) -> None:
         async def change(present: Object) -> Object:

@@ -28,6 +28,7 @@ from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.security import SecurityOptions
+from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.kit.clock import Clock
 from pilothouse.main.failure import Fatal
 from pilothouse.store.base import Store, StoreUnavailable
@@ -94,13 +95,14 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     await custom.open()
     server.background.append(custom.run)
     addresses = Addresses(options.service_ranges, server.registry, rng)
-    lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
+    services = lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
 
     async def registry_of(kind: GVR) -> Registry:
         return await server.registry(by_gvr[kind])
 
     surroundings = Surroundings(options.advertise_address, options.secure_port, options.service_ranges)
-    await Bootstrap(registry_of, surroundings).run()
+    await Bootstrap(registry_of, surroundings, clock).run()
+    server.background.append(ServiceRepair(services, registry_of, clock).run)
     await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
     await aggregator.open()
     server.background.append(aggregator.run)

@@ -174,7 +174,7 @@ class Cacher:
         await self.reach(revision)
         assert self._feed is not None
         if revision < self._feed.compacted:
-            raise _too_old(revision)
+            raise _too_old()
         if revision < self._ring.start:
             return await self._list_stored(revision, Selection(self._fields, namespace, labels, fields), after, limit)
         events = self._ring.since(revision)
@@ -197,7 +197,7 @@ class Cacher:
         try:
             page = await self._store.list(self.prefix, after=self.prefix + after, at=revision)
         except Compacted:
-            raise _too_old(revision) from None
+            raise _too_old() from None
         past = (self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries)
         matching = [cached for cached in past if cached is not None and selection.matches(cached)]
         return self._past_page(matching, limit, revision, selection)
@@ -411,8 +411,8 @@ class Cachers:
         self._cachers.clear()
 
 
-def _too_old(revision: Revision) -> status.Expired:
-    return status.Expired(f"too old resource version: {revision}")
+def _too_old() -> status.Expired:
+    return status.Expired("The resourceVersion for the provided list is too old.")
 
 
 def _too_large(revision: Revision, current: Revision) -> status.Timeout:

@@ -11,7 +11,7 @@ from tests.apiserver.harness import Harness
 
 def bootstrap(server: Harness, address: str = "192.0.2.1") -> Bootstrap:
     surroundings = Surroundings(address, 6443, [ipaddress.ip_network("10.96.0.0/24")])
-    return Bootstrap(lambda kind: server.app.endpoint(kind).registry(), surroundings)
+    return Bootstrap(lambda kind: server.app.endpoint(kind).registry(), surroundings, server.clock)
 
 
 async def test_a_new_cluster() -> None:

@@ -79,7 +79,7 @@ async def cluster(tmp_path):
     )
     by_gvr = {resource.gvr: resource for resource in RESOURCES}
     surroundings = Surroundings("192.0.2.1", 6443, [ipaddress.ip_network("10.96.0.0/16")])
-    await Bootstrap(lambda gvr: server.registry(by_gvr[gvr]), surroundings).run()
+    await Bootstrap(lambda gvr: server.registry(by_gvr[gvr]), surroundings, clock).run()
     cluster = Cluster(server, clock)
     admin = cluster.client("admin")
     for name in ("default", "robot"):

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from pilothouse.api import gvr, status
+from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.client.client import PatchType
 from tests.apiserver.harness import Harness, config_map, pod, service
 
@@ -317,8 +318,25 @@ async def test_a_service_that_becomes_headless_of_ports_gives_them_back(server: 
 async def test_repair_gives_back_what_a_crash_left(server: Harness) -> None:
     await server.client.create(gvr.SERVICES, service("a", type="NodePort"))
     await server.ports.take(30099, "default/gone")
-    from pilothouse.api.kinds.core.service import SERVICE
-    from pilothouse.api.kinds.networking.ip_address import IP_ADDRESS
-
-    await server.services.repair(await server.registry(SERVICE), await server.registry(IP_ADDRESS))
+    await server.services.addresses.take("10.96.0.99", service("gone"))
+    repair = ServiceRepair(server.services, lambda kind: server.app.endpoint(kind).registry(), server.clock)
+    await repair.turn()
+    await server.ports.release(30099)
+    await server.ports.take(30099, "default/new")
+    await repair.turn()
+    assert set((await server.ports.taken()).values()) == {"default/a", "default/new"}
+    assert len((await server.client.list(gvr.IP_ADDRESSES)).items) == 1
+    await repair.turn()
     assert set((await server.ports.taken()).values()) == {"default/a"}
+
+
+async def test_repair_takes_what_a_service_has(server: Harness) -> None:
+    created = await server.client.create(gvr.SERVICES, service("a", type="NodePort"))
+    port = created["spec"]["ports"][0]["nodePort"]
+    await server.ports.release(port)
+    await server.services.addresses.release(created["spec"]["clusterIP"])
+    await ServiceRepair(server.services, lambda kind: server.app.endpoint(kind).registry(), server.clock).turn()
+    assert await server.ports.taken() == {port: "default/a"}
+    assert [item["metadata"]["name"] for item in (await server.client.list(gvr.IP_ADDRESSES)).items] == [
+        created["spec"]["clusterIP"]
+    ]
