@@ -15,7 +15,8 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.schema import openapi as definitions
 from pilothouse.apiserver.openapi.operations import META, PRETTY, Operation, Parameter, operations, tag
 
-_PRODUCES = ("application/json", "application/yaml")
+_PROTOBUF = "application/vnd.kubernetes.protobuf"
+_STREAMED = ("application/json;stream=watch", f"{_PROTOBUF};stream=watch")
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
 _INFO: Mapping[str, str] = {"title": "Kubernetes", "version": "v1.36.0"}
 _TOKEN: Mapping[str, str] = {
@@ -84,6 +85,16 @@ def _head(operation: Operation) -> Object:
     }
 
 
+def _produced(operation: Operation) -> list[str]:
+    """The media types of an answer; protobuf only for kinds that are built in."""
+    if not operation.answer:
+        return ["*/*"]
+    media_types = ["application/json", "application/yaml"]
+    if definitions.definition_name(operation.gvr.api_version, operation.gvr.kind) is None:
+        return media_types
+    return [*media_types, _PROTOBUF, *(_STREAMED if operation.action == "list" else ())]
+
+
 def _in_query(operation: Operation) -> Iterable[Parameter]:
     return (parameter for parameter in operation.parameters if parameter.place == "query")
 
@@ -119,7 +130,7 @@ def _operation_2(operation: Operation) -> Object:
     }
     rendered = _head(operation) | {
         "consumes": list(operation.consumes),
-        "produces": list(_PRODUCES if operation.answer else ("*/*",)),
+        "produces": _produced(operation),
         "schemes": ["https"],
         "responses": {
             **{str(code): {"description": _REASONS[code], **answer} for code in operation.codes},
@@ -131,7 +142,7 @@ def _operation_2(operation: Operation) -> Object:
 
 def _operation_3(operation: Operation) -> Object:
     schema: Object = {"$ref": f"#/components/schemas/{operation.answer}"} if operation.answer else {"type": "string"}
-    content = {media_type: {"schema": schema} for media_type in (_PRODUCES if operation.answer else ("*/*",))}
+    content = {media_type: {"schema": schema} for media_type in _produced(operation)}
     rendered = _head(operation) | {
         "responses": {
             **{str(code): {"description": _REASONS[code], "content": content} for code in operation.codes},
