@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -340,3 +342,24 @@ async def test_repair_takes_what_a_service_has(server: Harness) -> None:
     assert [item["metadata"]["name"] for item in (await server.client.list(gvr.IP_ADDRESSES)).items] == [
         created["spec"]["clusterIP"]
     ]
+
+
+async def test_an_update_of_an_old_state_is_refused_also_when_it_loses_the_race(
+    server: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await server.client.create(gvr.CONFIG_MAPS, config_map())
+    put = server.store.put
+    raced = False
+
+    async def race(key: str, value: bytes, **options: Any) -> Any:
+        nonlocal raced
+        if not raced:
+            raced = True
+            await server.client.patch(gvr.CONFIG_MAPS, "default", "a", {"data": {"first": "1"}})
+        return await put(key, value, **options)
+
+    monkeypatch.setattr(server.store, "put", race)
+    with pytest.raises(status.Conflict):
+        await server.client.update(gvr.CONFIG_MAPS, {**created, "data": {"second": "1"}})
+    found = await server.client.get(gvr.CONFIG_MAPS, "default", "a")
+    assert found["data"] == {"k": "v", "first": "1"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api.meta import Object
-from pilothouse.api.status import NotFound
+from pilothouse.api.status import OBJECT_MODIFIED, NotFound, conflict
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
@@ -33,15 +33,19 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         call.warnings,
         tracking(call, endpoint, options),
     )
+    revision = obj["metadata"].get("resourceVersion")
     attempts = 0
 
     async def replace(present: Object) -> Object:
         nonlocal attempts
         attempts += 1
-        return obj if attempts == 1 and may_use_up else json_copy(obj)
+        if not revision:
+            return json_copy(obj)
+        if attempts > 1:
+            # Somebody wrote in between, so that the object is not the one any more that the client saw.
+            raise conflict(endpoint.gvr.plural, endpoint.gvr.group, info.name, OBJECT_MODIFIED)
+        return obj
 
-    # Only an update that names no resourceVersion is tried a second time.
-    may_use_up = bool(obj["metadata"].get("resourceVersion"))
     try:
         wire = await registry.update(replace, write)
     except NotFound:
