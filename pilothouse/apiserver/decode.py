@@ -46,7 +46,11 @@ def decode(body: bytes, headers: Mapping[str, str], kind: str) -> tuple[Object, 
             f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_type(obj)} into Go value",
             body,
         )
-    return obj, duplicate_fields(body, obj)
+    try:
+        return obj, duplicate_fields(body, obj)
+    except (orjson.JSONEncodeError, RecursionError):
+        # What is nested deeper than can be written is not worth reading either.
+        raise _unrecognized(kind, "json parse error: exceeded max depth", body) from None
 
 
 def check_identity(obj: Object, expected: GVR, *, strict_version: bool = True) -> None:

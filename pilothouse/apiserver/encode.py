@@ -9,16 +9,20 @@ import orjson
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
+from pilothouse.api.status import BadRequest
 
 _LEADING = ("kind", "apiVersion", "metadata")
 
 
 def encode(obj: Object, gvr: GVR) -> bytes:
-    """The bytes to store for `obj`, which loses its `metadata.resourceVersion`."""
+    """The bytes to store for `obj`, which loses its `metadata.resourceVersion`. Raises BadRequest if it is nested too deeply."""
     metadata = obj["metadata"]
     metadata.pop("resourceVersion", None)
     ordered = {"kind": gvr.kind, "apiVersion": gvr.api_version, "metadata": metadata}
     for key, value in obj.items():
         if key not in _LEADING:
             ordered[key] = value
-    return orjson.dumps(ordered)
+    try:
+        return orjson.dumps(ordered)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest(f"the object cannot be written as JSON: {error}") from None

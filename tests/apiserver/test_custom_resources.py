@@ -458,3 +458,30 @@ async def test_community_groups_need_approval(server):
     await server.define(given)
     defined = await server.json("GET", f"{DEFINITIONS}/crontabs.x.k8s.io")
     assert conditions(defined)["KubernetesAPIApprovalPolicyConformant"] == ("True", "ApprovedAnnotation")
+
+
+@pytest.mark.parametrize("deep", [b"[" * 300 + b"]" * 300, b'{"a":' * 300 + b"1" + b"}" * 300])
+async def test_what_is_nested_too_deeply_is_refused(server, deep):
+    given = definition()
+    schema = given["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["free"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    await server.define(given)
+    body = orjson.dumps({**crontab(), "free": {"x": "@"}}).replace(b'"@"', deep)
+    answer = await server.json("POST", V1, body=body)
+    assert (answer["code"], answer["reason"]) == (400, "BadRequest")
+
+
+async def test_rules_are_enforced(server):
+    given = definition()
+    spec = given["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["x-kubernetes-validations"] = [
+        {"rule": "!has(self.replicas) || self.replicas != 7", "message": "not seven"},
+        {"rule": "self.cronSpec == oldSelf.cronSpec", "message": "cronSpec is fixed"},
+    ]
+    await server.define(given)
+    assert (await server.json("POST", V1, body=crontab(replicas=7)))["message"].endswith("Invalid value: not seven")
+    await server.json("POST", V1, body=crontab(replicas=6))
+    assert "cronSpec is fixed" in (await server.patch(f"{V1}/a", {"spec": {"cronSpec": "other"}}))["message"]
+    assert "not seven" in (await server.patch(f"{V1}/a/scale", {"spec": {"replicas": 7}}))["message"]
+    unchecked = await server.patch(f"{V1}/a", {"spec": {"replicas": "7"}})
+    assert "some validation rules were not checked because the object was invalid" in unchecked["message"]

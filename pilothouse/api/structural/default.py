@@ -37,10 +37,12 @@ def default(value: Any, schema: Structural | None) -> None:
 
 def drop_nulls(value: Any, schema: Structural | None) -> None:
     """Removes nulls, in place, where the schema neither allows them nor has a default to put there."""
+    if schema is None:
+        return
     if value.__class__ is dict:
         dropped = []
         for name, child in value.items():
-            found = None if schema is None else schema.member(name)
+            found = schema.member(name)
             if child is None and found is not None and not found.nullable and found.default is None:
                 dropped.append(name)
             elif child.__class__ is dict or child.__class__ is list:
@@ -49,7 +51,7 @@ def drop_nulls(value: Any, schema: Structural | None) -> None:
             del value[name]
     elif value.__class__ is list:
         for item in value:
-            drop_nulls(item, None if schema is None else schema.items)
+            drop_nulls(item, schema.items)
 
 
 def _copy(value: Any) -> Any:
