@@ -53,6 +53,8 @@ class WebhookClient:
         self, config: Mapping[str, Any], document: Mapping[str, Any], timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Object:
         """The answer to `document` of the webhook of a `clientConfig`. Raises CallFailed."""
+        # Up to its first suspension a request is worked on outside a task, where no time-out can be set.
+        await asyncio.sleep(0)
         place = await self._place(config)
         shown = f'Post "{place.url}?timeout={timeout_s:g}s"'
         try:

@@ -124,6 +124,8 @@ class ValidatingAdmissionWebhook(_Webhooks):
 
     async def _call_all(self, calls: Sequence[tuple[Hook, GVR]], attributes: Attributes) -> None:
         """All of them at once; the first refusal, in the order in which they are configured, is told."""
+        # Up to its first suspension a request is worked on outside a task, which a group of tasks needs around it.
+        await asyncio.sleep(0)
         refusals: dict[int, status.StatusError] = {}
 
         async def one(index: int, hook: Hook, gvr: GVR) -> None:
