@@ -62,6 +62,7 @@ class Stream:
         self._watching: asyncio.Task[None] | None = None
         self._has_lost = False
         self._has_begun = False
+        self._last_error = ""
 
     def start(self, revision: Revision) -> None:
         """Set where the stream begins, given etcd's present revision."""
@@ -87,6 +88,7 @@ class Stream:
 
     def _may_go_on_at_once(self, error: BaseException | None) -> bool:
         """Note how the watch ended."""
+        self._last_error = str(error)
         if isinstance(error, Compacted):
             if not self._has_begun:
                 self.revision = self._past_start = self.compacted
@@ -110,6 +112,7 @@ class Stream:
         async with aclosing(self.changes(self.revision)) as stream:
             async for changes, revision in stream:
                 self._backoff.reset()
+                self._last_error = ""
                 self._keep(changes)
                 self.revision = revision
                 if changes:
@@ -178,8 +181,9 @@ class Stream:
         """The watch hangs: fail who waits, and go on with another member."""
         if waiter.done():
             return
+        why = f": {self._last_error}" if self._last_error else ""
         waiter.set_exception(
-            StoreUnavailable(f"the watch on etcd is at revision {self.revision} and does not come to {revision}")
+            StoreUnavailable(f"the watch on etcd is at revision {self.revision} and does not come to {revision}{why}")
         )
         self._client.leave()
         if self._watching is not None:
