@@ -8,6 +8,7 @@ from contextlib import suppress
 import orjson
 import pytest
 
+from pilothouse.api import gvr
 from pilothouse.api.codec import protobuf
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.app import ApiServer
@@ -485,3 +486,28 @@ async def test_rules_are_enforced(server):
     assert "not seven" in (await server.patch(f"{V1}/a/scale", {"spec": {"replicas": 7}}))["message"]
     unchecked = await server.patch(f"{V1}/a", {"spec": {"replicas": "7"}})
     assert "some validation rules were not checked because the object was invalid" in unchecked["message"]
+
+
+async def test_what_admission_changes_is_read_by_the_schema(server):
+    await server.define(definition())
+    endpoint = server.app.endpoint(gvr.GVR("stable.example.com", "v1", "crontabs", "CronTab"))
+    changed = {**crontab(unknown=1), "other": True}
+    endpoint.resource.read(changed)
+    assert changed == crontab(image="busybox")
+
+
+async def test_an_object_that_the_schema_cannot_read_any_more_is_still_shown(server):
+    given = definition()
+    schema = given["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    schema["properties"]["o"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    await server.define(given)
+    await server.json("POST", V1, body=crontab(o={"kind": 1, "apiVersion": "v1"}))
+
+    def embed(present):
+        spec = present["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec["properties"]["o"]["x-kubernetes-embedded-resource"] = True
+
+    await server.redefine(embed)
+    assert (await server.json("GET", f"{V1}/a"))["spec"]["o"]["kind"] == 1
+    assert (await server.json("GET", V1))["items"][0]["spec"]["o"]["kind"] == 1
+    assert (await server.patch(f"{V1}/a", {"spec": {"replicas": 1}}))["code"] == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,9 @@ class CustomSchema(Schema):
 
     def upgrade(self, obj: Object) -> Object:
         """An object that was stored, perhaps under an earlier schema, as it is read under this one."""
-        self._settle(obj)
+        # What was of the right type once may not be any more: it is shown as it is, and refused when it is written again.
+        with suppress(WrongType):
+            self._settle(obj)
         default(obj, self.structural)
         return obj
 
