@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.cluster import Cluster, Object
+from tests.e2e.cluster import Cluster, Object, until
 
 pytestmark = pytest.mark.xdist_group("e2e-simulated")
 
@@ -110,3 +110,53 @@ def test_a_dry_run_and_a_diff_write_nothing(user: User) -> None:
     told = user.refused("diff", "--server-side", "-f", "-", text=yaml.safe_dump(deployment(replicas=0, image="web:9")))
     assert told == ""
     assert user.object()["spec"]["template"]["spec"]["containers"][0]["image"] == "web:1"
+
+
+def test_custom_resources_by_their_schema(simulated: Cluster, namespace: str) -> None:
+    part = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "size": {"type": "integer"}},
+        "required": ["name"],
+    }
+    parts = {"type": "array", "items": part, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "properties": {"parts": parts, "free": free}}},
+    }
+    group = f"{namespace}.example.com"
+    simulated.apply(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"machines.{group}"},
+            "spec": {
+                "group": group,
+                "scope": "Namespaced",
+                "names": {"plural": "machines", "singular": "machine", "kind": "Machine"},
+                "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+            },
+        }
+    )
+    simulated.kubectl("wait", f"crd/machines.{group}", "--for=condition=Established", "--timeout=30s")
+    until(lambda: "machines" in simulated.kubectl("api-resources", f"--api-group={group}"), "the kind is discovered")
+
+    def apply(manager: str, *found: Object, **free: Any) -> None:
+        spec = {"parts": list(found), **({"free": free} if free else {})}
+        obj = {"apiVersion": f"{group}/v1", "kind": "Machine", "metadata": {"name": "m"}, "spec": spec}
+        simulated.kubectl(
+            "apply", "--server-side", "-f", "-", f"--field-manager={manager}", "-n", namespace, text=yaml.safe_dump(obj)
+        )
+
+    def spec() -> Any:
+        return yaml.safe_load(simulated.kubectl("get", "machine", "m", "-o", "yaml", "-n", namespace))["spec"]
+
+    apply("one", {"name": "a", "size": 1}, x={"first": 1})
+    apply("two", {"name": "b", "size": 2}, x={"second": 2})
+    assert spec() == {
+        "parts": [{"name": "a", "size": 1}, {"name": "b", "size": 2}],
+        "free": {"x": {"first": 1, "second": 2}},
+    }
+    apply("one")
+    assert spec() == {"parts": [{"name": "b", "size": 2}], "free": {"x": {"second": 2}}}
+    simulated.kubectl("delete", "crd", f"machines.{group}")

@@ -73,6 +73,7 @@ class _Field(NamedTuple):
 class _Message(NamedTuple):
     fields: tuple[_Field, ...]
     keys: frozenset[str]
+    is_extensible: bool
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
@@ -88,7 +89,7 @@ def _encode(name: str, value: Any) -> bytes:
     parts: list[bytes] = []
     for field in message.fields:
         if field.key in ("x-", "*"):
-            named = (item for item in value.items() if item[0] not in message.keys and _is_for(field.key, item[0]))
+            named = (item for item in value.items() if item[0] not in message.keys and _is_for(message, field, item[0]))
             _add_named(parts, field, named)
             continue
         found = value.get(field.key)
@@ -101,8 +102,9 @@ def _encode(name: str, value: Any) -> bytes:
     return b"".join(parts)
 
 
-def _is_for(pattern: str, key: str) -> bool:
-    return key.startswith("x-") == (pattern == "x-")
+def _is_for(message: _Message, field: _Field, key: str) -> bool:
+    """Whether the key belongs to the field; where there are no extensions, `x-…` is a name like any other."""
+    return not message.is_extensible or key.startswith("x-") == (field.key == "x-")
 
 
 def _add_named(parts: list[bytes], field: _Field, items: Iterable[tuple[str, Any]]) -> None:
@@ -201,4 +203,5 @@ def _message(name: str) -> _Message:
         kind = kind.removeprefix("*")
         wire_type = {"t": 0, "i": 0, "d": 1}.get(kind, 2)
         fields.append(_Field(key, tag(int(number), wire_type), kind, repeated))
-    return _Message(tuple(fields), frozenset(field.key for field in fields) - {"x-", "*"})
+    keys = frozenset(field.key for field in fields)
+    return _Message(tuple(fields), keys - {"x-", "*"}, "x-" in keys)
