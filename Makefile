@@ -6,7 +6,7 @@ UV_VERSION := 0.13.8
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/pilothouse
 # What the tests use beside what a node needs, which the requirements below name.
-TEST_PACKAGES := busybox-static curl iproute2 etcd-server
+TEST_PACKAGES := busybox-static curl iproute2 etcd-server openssl
 
 .PHONY: help setup up down test test-packages lint bench clean
 
