@@ -44,6 +44,10 @@ class Options:
     node_cidr_mask_ipv6: int = 64
     root_ca: str = ""
     """PEM of the authority that signs the API server's certificate; empty: none is published."""
+    signing_cert_file: str = ""
+    """PEM of the authority that signs certificate requests; empty: none are signed."""
+    signing_key_file: str = ""
+    signing_duration_s: float = 365 * 24 * 3600.0
     node_monitor_period_s: float = 5.0
     node_monitor_grace_s: float = 50.0
     node_startup_grace_s: float = 60.0

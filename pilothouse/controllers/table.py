@@ -5,6 +5,11 @@ The garbage collector comes last: it shares the informers of all before it.
 
 from __future__ import annotations
 
+from pilothouse.controllers.certificates.controllers import (
+    SigningRequestApprover,
+    SigningRequestCleaner,
+    SigningRequestSigner,
+)
 from pilothouse.controllers.cluster_role import ClusterRoleAggregationController
 from pilothouse.controllers.deployment.controller import DeploymentController
 from pilothouse.controllers.endpoints.controllers import (
@@ -17,8 +22,8 @@ from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_ipam import NodeIPAMController
 from pilothouse.controllers.node_lifecycle import NodeLifecycleController
 from pilothouse.controllers.pod_gc import PodGarbageCollector
-from pilothouse.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from pilothouse.controllers.policy_status import PolicyStatusController
+from pilothouse.controllers.replicaset import ReplicaSetController, ReplicationControllerController
 from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.runtime import Declaration
@@ -43,6 +48,9 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         ResourceQuotaController,
         PolicyStatusController,
         ClusterRoleAggregationController,
+        SigningRequestApprover,
+        SigningRequestSigner,
+        SigningRequestCleaner,
         PodGarbageCollector,
         GarbageCollector,
     )

@@ -29,6 +29,8 @@ async def run(values: Values) -> None:
             f"--cluster-cidr={settings.pod_cidr}",
             f"--service-cluster-ip-range={settings.service_cidr}",
             f"--root-ca-file={paths.pki / 'ca.crt'}",
+            f"--cluster-signing-cert-file={paths.pki / 'ca.crt'}",
+            f"--cluster-signing-key-file={paths.pki / 'ca.key'}",
         ],
     )
     informers = InformerFactory(client, clock)

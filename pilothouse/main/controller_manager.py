@@ -35,6 +35,9 @@ FLAGS = (
     Flag("terminated-pod-gc-threshold", _DEFAULTS.terminated_pod_threshold, "how many ended pods are kept", integer),
     Flag("max-endpoints-per-slice", _DEFAULTS.max_endpoints_per_slice, "size of an EndpointSlice", integer),
     Flag("root-ca-file", "", "authority to publish in every namespace as kube-root-ca.crt"),
+    Flag("cluster-signing-cert-file", "", "authority that signs certificate requests, PEM"),
+    Flag("cluster-signing-key-file", "", "its key, PEM"),
+    Flag("cluster-signing-duration", _DEFAULTS.signing_duration_s, "the longest that certificates live", duration),
     Flag("use-service-account-credentials", False, "write as a service account for each controller", boolean),
     *election.FLAGS,
 )
@@ -48,12 +51,17 @@ def options_of(values: Values) -> Options:
             root_ca = Path(values.root_ca_file).read_text()
         except OSError as error:
             raise Fatal(f"--root-ca-file {values.root_ca_file} cannot be read: {error.strerror}") from error
+    if bool(values.cluster_signing_cert_file) != bool(values.cluster_signing_key_file):
+        raise Fatal("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     return Options(
         cluster_cidrs=values.cluster_cidr if values.allocate_node_cidrs else (),
         service_cidrs=values.service_cluster_ip_range,
         node_cidr_mask_ipv4=values.node_cidr_mask_size_ipv4,
         node_cidr_mask_ipv6=values.node_cidr_mask_size_ipv6,
         root_ca=root_ca,
+        signing_cert_file=values.cluster_signing_cert_file,
+        signing_key_file=values.cluster_signing_key_file,
+        signing_duration_s=values.cluster_signing_duration,
         node_monitor_period_s=values.node_monitor_period,
         node_monitor_grace_s=values.node_monitor_grace_period,
         node_startup_grace_s=values.node_startup_grace_period,

@@ -124,7 +124,7 @@ async def ephemeral_containers(call: Call, endpoint: Endpoint, now: float) -> Re
         else:
             present["spec"].pop("ephemeralContainers", None)
 
-    return await _part(call, endpoint, now, take, validate_ephemeral_containers_update)
+    return await part(call, endpoint, now, take, validate_ephemeral_containers_update)
 
 
 async def resize(call: Call, endpoint: Endpoint, now: float) -> Response:
@@ -133,10 +133,10 @@ async def resize(call: Call, endpoint: Endpoint, now: float) -> Response:
     def take(present: Object, sent: Mapping[str, Any]) -> None:
         present["spec"] = sent.get("spec") or {}
 
-    return await _part(call, endpoint, now, take, validate_pod_resize)
+    return await part(call, endpoint, now, take, validate_pod_resize)
 
 
-async def _part(
+async def part(
     call: Call,
     endpoint: Endpoint,
     now: float,

@@ -8,7 +8,7 @@ from pilothouse.api.resource import Resource
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.registry import Registry
-from pilothouse.apiserver.subresources import namespaces, pods, scale
+from pilothouse.apiserver.subresources import namespaces, pods, scale, signing_requests
 from pilothouse.apiserver.subresources.eviction import Eviction
 from pilothouse.apiserver.subresources.pods import PodBinding
 from pilothouse.kit.http.message import Response
@@ -30,4 +30,5 @@ def subhandlers(
         ("", "pods", "ephemeralcontainers"): pods.ephemeral_containers,
         ("", "pods", "eviction"): Eviction(registry_of).serve,
         ("", "pods", "resize"): pods.resize,
+        ("certificates.k8s.io", "certificatesigningrequests", "approval"): signing_requests.approval,
     }

@@ -1,0 +1,1 @@
+"""CertificateSigningRequests: approved, signed, removed. Source: upstream `pkg/controller/certificates`."""
