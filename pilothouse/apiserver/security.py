@@ -24,7 +24,7 @@ from pilothouse.apiserver.admission import chain as admission
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.admission.plugin import Plugin
-from pilothouse.apiserver.admission.policies.params import served_params
+from pilothouse.apiserver.admission.policies.params import served_params, served_structs
 from pilothouse.apiserver.admission.resource_quota import WriteStatus
 from pilothouse.apiserver.app import Answerer, Connector
 from pilothouse.apiserver.attributes import Attributes
@@ -134,6 +134,7 @@ async def build(
         _quota_status(by_gvr[kinds.RESOURCE_QUOTAS], registry_of),
         webhooks,
         served_params(endpoint_of_kind),
+        served_structs(endpoint_of_kind),
         enable=options.enable_admission,
         disable=options.disable_admission,
         always=always,

@@ -149,6 +149,7 @@ class Library:
             ("find", ".", ["string", "string"], "string", find),
             ("findAll", ".", ["string", "string"], "strings", self._matches),
             ("findAll", ".", ["string", "string", "int"], "strings", find_some),
+            ("jsonpatch.escapeKey", "", ["string"], "string", lambda key: key.replace("~", "~0").replace("/", "~1")),
         )
 
     def _matches(self, text: str, pattern: str) -> list[str]:

@@ -6,7 +6,8 @@ import re
 
 from pilothouse.api import names
 from pilothouse.api.cel.admission import admission_environment
-from pilothouse.api.cel.environment import BOOL, NULL, STRING, CompileError
+from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
+from pilothouse.api.cel.objects import as_maps
 from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
@@ -48,6 +49,51 @@ def validate_policy(policy: Part) -> list[FieldError]:
         else:
             _check_expression(annotation, "valueExpression", (STRING, NULL), here, errors)
     return errors
+
+
+def validate_mutating_policy(policy: Part) -> list[FieldError]:
+    """Faults in a MutatingAdmissionPolicy."""
+    errors: Errors = []
+    spec, path = policy.get("spec") or {}, Path("spec")
+    _check_common(spec, path, errors)
+    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
+        for operation in rule.get("operations") or ():
+            here = path.child("matchConstraints", "resourceRules", "operations")
+            check_choice(operation, ("CREATE", "UPDATE"), here, errors)
+    mutations = spec.get("mutations") or ()
+    if not mutations:
+        errors.append(required(path.child("mutations"), "mutations must contain at least one item"))
+    for i, mutation in enumerate(mutations):
+        _check_mutation(mutation, path.child("mutations").index(i), errors)
+    if not spec.get("reinvocationPolicy"):
+        errors.append(required(path.child("reinvocationPolicy")))
+    else:
+        check_choice(spec["reinvocationPolicy"], ("IfNeeded", "Never"), path.child("reinvocationPolicy"), errors)
+    return errors
+
+
+def validate_mutating_binding(binding: Part) -> list[FieldError]:
+    """Faults in a MutatingAdmissionPolicyBinding."""
+    errors: Errors = []
+    _check_binding(binding.get("spec") or {}, Path("spec"), errors)
+    return errors
+
+
+def _check_mutation(mutation: Part, path: Path, errors: Errors) -> None:
+    type_ = mutation.get("patchType", "")
+    if not type_:
+        errors.append(required(path.child("patchType")))
+        return
+    check_choice(type_, ("ApplyConfiguration", "JSONPatch"), path.child("patchType"), errors)
+    fields = {"ApplyConfiguration": ("applyConfiguration", MAP), "JSONPatch": ("jsonPatch", LIST)}
+    for patch_type, (field, returns) in fields.items():
+        part, here = mutation.get(field), path.child(field)
+        if patch_type != type_ and part is not None:
+            errors.append(invalid(here, f"{{{field}}}", f"must not be specified when patchType is {type_}"))
+        elif patch_type == type_ and part is None:
+            errors.append(required(here, f"must be specified when patchType is {type_}"))
+        elif patch_type == type_ and part is not None:
+            _check_expression(part, "expression", (returns,), here, errors)
 
 
 def validate_binding(binding: Part) -> list[FieldError]:
@@ -133,7 +179,8 @@ def _check_expression(part: Part, field: str, returns: tuple[str, ...], path: Pa
         errors.append(required(path.child(field), f"{field} is not specified"))
         return
     try:
-        admission_environment(is_policy=True).compile(text, returns=returns)
+        source = as_maps(text) if MAP in returns or LIST in returns else text
+        admission_environment(is_policy=True).compile(source, returns=returns)
     except CompileError as error:
         errors.append(invalid(path.child(field), text, str(error)))
 

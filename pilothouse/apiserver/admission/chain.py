@@ -20,6 +20,7 @@ from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
 from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
 from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
 from pilothouse.apiserver.admission.pod_security.plugin import PodSecurity
+from pilothouse.apiserver.admission.policies.mutating import FindStruct, MutatingAdmissionPolicy
 from pilothouse.apiserver.admission.policies.source import FindParams
 from pilothouse.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
 from pilothouse.apiserver.admission.priority import Priority
@@ -56,6 +57,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     CertificateSubjectRestriction,
     DefaultIngressClass,
     PodTopologyLabels,
+    MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
@@ -116,6 +118,7 @@ def build(
     write_quota_status: WriteStatus,
     webhooks: WebhookClient,
     find_params: FindParams,
+    find_struct: FindStruct,
     *,
     enable: Sequence[str] = (),
     disable: Sequence[str] = (),
@@ -148,6 +151,7 @@ def build(
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
         PodTopologyLabels: lambda: PodTopologyLabels(objects),
         MutatingAdmissionWebhook: lambda: MutatingAdmissionWebhook(objects, webhooks, expressions, rng),
+        MutatingAdmissionPolicy: lambda: MutatingAdmissionPolicy(objects, expressions, find_params, find_struct),
         ValidatingAdmissionPolicy: lambda: ValidatingAdmissionPolicy(objects, expressions, find_params),
         ValidatingAdmissionWebhook: lambda: ValidatingAdmissionWebhook(objects, webhooks, expressions, rng),
         ResourceQuota: lambda: ResourceQuota(objects, write_quota_status, clock),

@@ -55,7 +55,7 @@ def objects():
 @pytest.fixture
 def admission(objects, clock):
     return chain.build(
-        objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, enable=["NodeRestriction"]
+        objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, enable=["NodeRestriction"]
     )
 
 
@@ -277,7 +277,7 @@ class TestOthers:
 
     async def test_signing_requests(self, objects, clock):
         admission = chain.build(
-            objects, Signers(), clock, random.Random(1), unwritten, None, None, always=[SigningRequestIdentity()]
+            objects, Signers(), clock, random.Random(1), unwritten, None, None, None, always=[SigningRequestIdentity()]
         )
         gvr = kinds.CERTIFICATE_SIGNING_REQUESTS
         made = await admit(admission, gvr, named("r", spec={"signerName": "a.b/c", "username": "root", "uid": "0"}))
@@ -299,22 +299,22 @@ class TestOthers:
     async def test_escalation(self, objects, clock):
         rbac = Rbac(objects)
         always = [RbacEscalation(EscalationCheck(rbac, rbac))]
-        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, always=always)
+        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, always=always)
         role = named("r", "ns", rules=[{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
         assert "attempting to grant" in await refused(admission, kinds.ROLES, role)
 
     def test_flags(self, objects, clock):
         rng = random.Random(1)
         with pytest.raises(ValueError, match="unknown admission plugin 'X'"):
-            chain.build(objects, AlwaysDeny(), clock, rng, unwritten, None, None, enable=["X"])
+            chain.build(objects, AlwaysDeny(), clock, rng, unwritten, None, None, None, enable=["X"])
         with pytest.raises(ValueError, match="both enabled and disabled"):
             chain.build(
-                objects, AlwaysDeny(), clock, rng, unwritten, None, None, enable=["Priority"], disable=["Priority"]
+                objects, AlwaysDeny(), clock, rng, unwritten, None, None, None, enable=["Priority"], disable=["Priority"]
             )
         names = {
             plugin.name
             for plugin in chain.build(
-                objects, AlwaysDeny(), clock, rng, unwritten, None, None, disable=["Priority"]
+                objects, AlwaysDeny(), clock, rng, unwritten, None, None, None, disable=["Priority"]
             ).plugins
         }
         assert "Priority" not in names

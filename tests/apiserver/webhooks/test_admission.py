@@ -42,6 +42,7 @@ class World:
             None,
             self.client,
             None,
+            None,
             disable=["ResourceQuota", "ServiceAccount"],
         )
         self.harness = Harness(admission)

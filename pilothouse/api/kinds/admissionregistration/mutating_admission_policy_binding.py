@@ -5,10 +5,12 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, param_reference, text
 from pilothouse.api.resource import Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 MUTATING_ADMISSION_POLICY_BINDING = Resource(
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS,
     categories=("api-extensions",),
     unconditional_update=False,
     columns=(NAME, text("PolicyName", "spec", "policyName"), Column("ParamRef", param_reference), AGE),
+    validate=Deferred("pilothouse.api.validate.admission_policy", "validate_mutating_binding"),
 )

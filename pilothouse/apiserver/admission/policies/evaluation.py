@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.cel.environment import BOOL, NULL, STRING, CompileError, EvaluationError
+from pilothouse.api.cel.objects import as_maps
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.policies.source import Policy
 from pilothouse.apiserver.attributes import Attributes
@@ -70,6 +71,13 @@ class Scope:
             if missing is not None and missing[1] in self._failed:
                 raise self._failed[missing[1]] from None
             raise Failure(f"expression '{expression.strip()}' resulted in error: {error}") from None
+
+    def construct(self, expression: str, *returns: str) -> Any:
+        """The value of an expression with object literals. Raises Failure."""
+        try:
+            return self.evaluate(as_maps(expression), *returns)
+        except CompileError as error:
+            raise Failure(str(error)) from None
 
     def _compose(self, name: str) -> None:
         expression = self._variables.get(name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pilothouse.api.meta import Object
+from pilothouse.api.schema.types import Struct
+from pilothouse.apiserver.admission.policies.mutating import FindStruct
 from pilothouse.apiserver.admission.policies.source import FindParams, ParamStore
 from pilothouse.apiserver.endpoint import Endpoint
 
@@ -32,5 +34,13 @@ def served_params(endpoint_of_kind: Callable[[str, str], Endpoint | None]) -> Fi
     async def find(api_version: str, kind: str) -> ParamStore | None:
         endpoint = endpoint_of_kind(api_version, kind)
         return None if endpoint is None else ServedParams(endpoint)
+
+    return find
+
+
+def served_structs(endpoint_of_kind: Callable[[str, str], Endpoint | None]) -> FindStruct:
+    def find(api_version: str, kind: str) -> Struct | None:
+        endpoint = endpoint_of_kind(api_version, kind)
+        return None if endpoint is None else endpoint.schema.struct
 
     return find

@@ -1,0 +1,207 @@
+"""MutatingAdmissionPolicy: objects are changed by rules in CEL. Source: KEP-3962, apiserver `plugin/policy/mutating`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pilothouse.api import gvr as kinds
+from pilothouse.api import status
+from pilothouse.api.gvr import GVR
+from pilothouse.api.meta import Object, name_of
+from pilothouse.api.patch import json as json_patch
+from pilothouse.api.schema.types import Struct
+from pilothouse.api.view import json_copy
+from pilothouse.apiserver.admission.expressions import Expressions
+from pilothouse.apiserver.admission.matching import is_exempt
+from pilothouse.apiserver.admission.plugin import Plugin
+from pilothouse.apiserver.admission.policies.source import (
+    Binding,
+    ConfigurationError,
+    FindParams,
+    Policies,
+    Policy,
+    params_of,
+)
+from pilothouse.apiserver.admission.redraft import redraft
+from pilothouse.apiserver.admission.review import object_at, stored_form
+from pilothouse.apiserver.attributes import Attributes, Reinvocation
+from pilothouse.apiserver.objects import Objects
+
+FindStruct = Callable[[str, str], Struct | None]
+"""The type of objects by apiVersion and kind; None for a kind that is not served."""
+
+
+class MutatingAdmissionPolicy(Plugin):
+    name = "MutatingAdmissionPolicy"
+
+    def __init__(
+        self, objects: Objects, expressions: Expressions, find_params: FindParams, find_struct: FindStruct
+    ) -> None:
+        self._objects = objects
+        self._expressions = expressions
+        self._find_params = find_params
+        self._find_struct = find_struct
+        self._policies = Policies(objects, kinds.MUTATING_ADMISSION_POLICIES, kinds.MUTATING_ADMISSION_POLICY_BINDINGS)
+
+    async def mutate(self, attributes: Attributes) -> None:
+        policies = await self._policies.wanted(attributes.resource)
+        if not policies or attributes.obj is None or is_exempt(attributes):
+            return
+        rounds = attributes.reinvocation = attributes.reinvocation or Reinvocation()
+        if rounds.is_second and rounds.last.get(self.name) != attributes.obj:
+            rounds.again |= rounds.done
+            rounds.done = set()
+        refusals: list[str] = []
+        for policy in policies:
+            gvr = await policy.match.find(attributes, self._objects, lacks_rules=True)
+            if gvr is not None:
+                await self._apply(policy, gvr, attributes, rounds, refusals)
+        rounds.last[self.name] = json_copy(attributes.obj)
+        if refusals:
+            raise _refused(attributes, refusals)
+
+    async def _apply(
+        self, policy: Policy, gvr: GVR, attributes: Attributes, rounds: Reinvocation, refusals: list[str]
+    ) -> None:
+        for binding in policy.bindings:
+            if await binding.match.find(attributes, self._objects, lacks_rules=True) is None:
+                continue
+            try:
+                params = await params_of(policy, binding, attributes.namespace, self._find_params)
+            except ConfigurationError as error:
+                self._refuse(policy, binding, error, refusals)
+                continue
+            namespace = await self._namespace(attributes)
+            for param in params:
+                key = f"policy {policy.name}/{binding.name}/{name_of(param) if param else ''}"
+                if rounds.is_second and key not in rounds.again:
+                    continue
+                extra = {"params": param, "namespaceObject": namespace}
+                self._mutate(policy, binding, gvr, attributes, extra, refusals, rounds)
+                if policy.spec.get("reinvocationPolicy") == "IfNeeded":
+                    rounds.done.add(key)
+
+    def _mutate(
+        self,
+        policy: Policy,
+        binding: Binding,
+        gvr: GVR,
+        attributes: Attributes,
+        extra: Mapping[str, Any],
+        refusals: list[str],
+        rounds: Reinvocation,
+    ) -> None:
+        """All mutations of a policy with one parameter."""
+        from pilothouse.apiserver.admission.policies.evaluation import Failure, Scope, conditions_hold
+
+        def scope() -> Scope:
+            values = {**self._expressions.values(attributes, gvr), **extra}
+            return Scope(self._expressions, policy.spec, attributes, values)
+
+        holds = conditions_hold(scope(), policy)
+        if holds is not True:
+            if holds:
+                self._refuse(policy, binding, holds, refusals)
+            return
+        changed = False
+        for mutation in policy.spec.get("mutations") or ():
+            try:
+                changed = self._change(mutation, scope(), gvr, attributes) or changed
+            except Failure as failure:
+                self._refuse(policy, binding, failure, refusals)
+        if changed:
+            rounds.changed()
+
+    def _change(self, mutation: Mapping[str, Any], scope: Any, gvr: GVR, attributes: Attributes) -> bool:
+        """Raises Failure."""
+        from pilothouse.apiserver.admission.policies.evaluation import Failure
+
+        shown = object_at(attributes.obj, attributes, gvr)
+        assert shown is not None
+        if mutation.get("patchType") == "JSONPatch":
+            patch = scope.construct((mutation.get("jsonPatch") or {}).get("expression", ""), "list")
+            try:
+                patched = json_patch.apply(shown, [_operation(each) for each in patch])
+            except status.StatusError as error:
+                causes = [cause.message for cause in error.causes]
+                if causes and causes[0].startswith("test "):
+                    return False
+                raise Failure(f"JSON Patch: {'; '.join(causes) or error.message}") from None
+        else:
+            config = scope.construct((mutation.get("applyConfiguration") or {}).get("expression", ""), "map")
+            patched = self._merged(shown, config, gvr)
+        return redraft(attributes, stored_form(patched, attributes, gvr))
+
+    def _merged(self, shown: Mapping[str, Any], config: Object, gvr: GVR) -> Object:
+        """An object with what a configuration says, merged as server-side apply does. Raises Failure."""
+        from pilothouse.api.apply.check import joined, problems
+        from pilothouse.api.apply.nodes import struct_node
+        from pilothouse.apiserver.admission.policies.evaluation import Failure
+
+        api_version, kind = shown.get("apiVersion", gvr.api_version), shown.get("kind", gvr.kind)
+        struct = self._find_struct(api_version, kind)
+        if struct is None:
+            raise status.ServiceUnavailable(
+                f"Resource kind {api_version}, Kind={kind} not found. There can be a delay between when CustomResourceDefinitions are "
+                "created and when they are available."
+            )
+        if found := problems(struct, config):
+            raise Failure(f"error applying patch: failed to convert patch object to typed object: {joined(found)}")
+        if atomics := _atomics(struct_node(struct), config, ""):
+            raise Failure(
+                f"error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {', '.join(atomics)}"
+            )
+        merged: Object = json_copy(struct_node(struct).merge(shown, config))
+        return merged
+
+    def _refuse(self, policy: Policy, binding: Binding, why: object, refusals: list[str]) -> None:
+        if not policy.fails_open:
+            refusals.append(f"policy '{policy.name}' with binding '{binding.name}' denied request: {why}")
+
+    async def _namespace(self, attributes: Attributes) -> Mapping[str, Any] | None:
+        gvr = attributes.resource.gvr
+        if not attributes.namespace or (gvr.plural == "namespaces" and not gvr.group):
+            return None
+        namespace = await self._objects.get(kinds.NAMESPACES, "", attributes.namespace)
+        if namespace is None:
+            raise status.not_found("namespaces", "", attributes.namespace)
+        return namespace
+
+
+def _operation(patch: Any) -> Object:
+    """One operation of a JSON patch, without the fields that it does not set."""
+    return {
+        key: value for key, value in dict(patch).items() if key in ("op", "path", "value") or (key == "from" and value)
+    }
+
+
+def _atomics(node: Any, value: Any, path: str) -> list[str]:
+    """The paths in a configuration of lists, maps and structs that are replaced as a whole."""
+    from pilothouse.api.apply.nodes import ItemsNode, MapNode, StructNode
+
+    if isinstance(node, StructNode) and isinstance(value, dict):
+        parts = ((f"{path}.{key}", node.node_at(key, item)[1], item) for key, item in value.items())
+    elif isinstance(node, MapNode) and isinstance(value, dict):
+        return []
+    elif isinstance(node, ItemsNode) and isinstance(value, list):
+        item_node = getattr(node, "item", None)
+        if item_node is None:
+            return []
+        parts = ((f"{path}[{index}]", item_node, item) for index, item in enumerate(value))
+    else:
+        return [path] if isinstance(value, dict | list) else []
+    return [found for at, inner, item in parts for found in _atomics(inner, item, at)]
+
+
+def _refused(attributes: Attributes, refusals: list[str]) -> status.StatusError:
+    gvr = attributes.gvr
+    return status.StatusError(
+        refusals[0],
+        code=403,
+        reason="Invalid",
+        group=gvr.group,
+        kind=gvr.plural,
+        name=attributes.name,
+        causes=[status.Cause("", message) for message in refusals],
+    )
