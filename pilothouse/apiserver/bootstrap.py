@@ -41,6 +41,13 @@ class Surroundings:
     port: int
     service_ranges: Sequence[Network]
     service_port: int = 443
+    shares_store: bool = False
+    """Whether other servers may use the same store; then the endpoints of all are for `masters`."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Endpoints may not be loopback addresses: a server that is reached from its own machine only has none."""
+        return not ipaddress.ip_address(self.advertise_address).is_loopback
 
     @property
     def service_address(self) -> str:
@@ -67,9 +74,12 @@ class Bootstrap:
         await self._each(self._ensure, namespaces)
         await self._each(self._ensure, [each for each in objects if each[0] != gvr.NAMESPACES])
         await self._each(self._reconcile, roles.objects())
-        # Endpoints may not be loopback addresses: a server that is reached from its own machine only has none.
-        if not ipaddress.ip_address(self._surroundings.advertise_address).is_loopback:
-            await self._each(self._put, endpoint_objects(self._surroundings))
+        if self._surroundings.is_reachable and not self._surroundings.shares_store:
+            await self.put_endpoints([self._surroundings.advertise_address])
+
+    async def put_endpoints(self, addresses: Sequence[str]) -> None:
+        """Make the endpoints of the `kubernetes` Service lead to `addresses`, which are of one family."""
+        await self._each(self._put, endpoint_objects(addresses, self._surroundings.port))
 
     @staticmethod
     async def _each(do: Callable[[GVR, Object], Awaitable[None]], objects: Iterable[tuple[GVR, Object]]) -> None:
@@ -178,20 +188,18 @@ def initial_objects(surroundings: Surroundings) -> list[tuple[GVR, Object]]:
     return objects
 
 
-def endpoint_objects(surroundings: Surroundings) -> list[tuple[GVR, Object]]:
-    """The Endpoints and the EndpointSlice of the `kubernetes` Service; none for a server that only its own machine can reach."""
-    address = surroundings.advertise_address
-    if ipaddress.ip_address(address).is_loopback:
-        return []
-    family = f"IPv{ipaddress.ip_address(address).version}"
+def endpoint_objects(addresses: Sequence[str], port_number: int) -> list[tuple[GVR, Object]]:
+    """The Endpoints and the EndpointSlice of the `kubernetes` Service."""
+    ordered = sorted(addresses)
+    family = f"IPv{ipaddress.ip_address(ordered[0]).version}"
     metadata = {"name": "kubernetes", "namespace": "default"}
-    port = {"name": "https", "port": surroundings.port, "protocol": "TCP"}
+    port = {"name": "https", "port": port_number, "protocol": "TCP"}
     return [
         (
             gvr.ENDPOINTS,
             {
                 "metadata": {**metadata, "labels": dict(_SKIP_MIRROR)},
-                "subsets": [{"addresses": [{"ip": address}], "ports": [port]}],
+                "subsets": [{"addresses": [{"ip": address} for address in ordered], "ports": [port]}],
             },
         ),
         (
@@ -199,7 +207,7 @@ def endpoint_objects(surroundings: Surroundings) -> list[tuple[GVR, Object]]:
             {
                 "metadata": {**metadata, "labels": {"kubernetes.io/service-name": "kubernetes"}},
                 "addressType": family,
-                "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+                "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address in ordered],
                 "ports": [port],
             },
         ),

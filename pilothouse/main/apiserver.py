@@ -88,6 +88,7 @@ def options_of(values: Values) -> ServerOptions:
         secure_port=values.secure_port,
         node_ports=range(int(first), int(last) + 1),
         event_ttl_s=values.event_ttl,
+        shares_store=bool(values.etcd_servers),
         security=_security(values),
         proxy_client=_proxy_client(values),
     )

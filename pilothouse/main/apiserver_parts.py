@@ -24,6 +24,7 @@ from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.health import Health, ping
+from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
@@ -46,6 +47,8 @@ class ServerOptions:
     secure_port: int = 6443
     node_ports: range = DEFAULT_NODE_PORTS
     event_ttl_s: float = EVENT_TTL_S
+    shares_store: bool = False
+    """Whether other servers may use the same store."""
     security: SecurityOptions = field(default_factory=SecurityOptions)
     proxy_client: Credentials | None = None
     """By what extension servers know this one."""
@@ -100,8 +103,15 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     async def registry_of(kind: GVR) -> Registry:
         return await server.registry(by_gvr[kind])
 
-    surroundings = Surroundings(options.advertise_address, options.secure_port, options.service_ranges)
-    await Bootstrap(registry_of, surroundings, clock).run()
+    surroundings = Surroundings(
+        options.advertise_address, options.secure_port, options.service_ranges, shares_store=options.shares_store
+    )
+    bootstrap = Bootstrap(registry_of, surroundings, clock)
+    await bootstrap.run()
+    if surroundings.is_reachable and surroundings.shares_store:
+        masters = Masters(store, options.advertise_address, bootstrap.put_endpoints, clock)
+        await masters.turn()
+        server.background.append(masters.run)
     server.background.append(ServiceRepair(services, registry_of, clock).run)
     await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
     await aggregator.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -56,7 +56,8 @@ async def servers(etcd: Etcd) -> AsyncIterator[tuple[ServerUnderTest, ServerUnde
     async def begin(seed: int) -> None:
         store = await EtcdStore.open(EtcdOptions(etcd.urls), clock, random.Random(seed))
         try:
-            app = await assemble(store, OPTIONS, clock, random.Random(seed))
+            options = replace(OPTIONS, advertise_address=f"192.0.2.{seed}", shares_store=True)
+            app = await assemble(store, options, clock, random.Random(seed))
         except BaseException:
             await store.close()
             raise
@@ -140,6 +141,11 @@ class TestServers:
             written = [await other.client.create(gvr.CONFIG_MAPS, config(f"c{number}")) for number in range(30)]
             seen = [(await anext(events)).obj["metadata"]["resourceVersion"] for _ in written]
         assert seen == [each["metadata"]["resourceVersion"] for each in written]
+
+    async def test_the_kubernetes_service_leads_to_both(self, servers: tuple[ServerUnderTest, ServerUnderTest]) -> None:
+        for server in servers:
+            endpoints = await server.client.get(gvr.ENDPOINTS, "default", "kubernetes")
+            assert [each["ip"] for each in endpoints["subsets"][0]["addresses"]] == ["192.0.2.1", "192.0.2.2"]
 
     async def test_addresses_and_node_ports_are_given_once(
         self, servers: tuple[ServerUnderTest, ServerUnderTest]

@@ -87,7 +87,8 @@ class Stream:
             await self._clock.sleep(self._backoff.next())
 
     def _may_go_on_at_once(self, error: BaseException | None) -> bool:
-        """Note how the watch ended."""
+        """Note how the watch ended; the same failure is told once."""
+        is_new = self._last_error != str(error)
         self._last_error = str(error)
         if isinstance(error, Compacted):
             if not self._has_begun:
@@ -96,7 +97,8 @@ class Stream:
             self._has_lost = True
             self._log.warning("etcd has forgotten changes that were not seen", error=str(error))
         elif isinstance(error, RpcFailure | StoreUnavailable):
-            self._log.warning("the watch on etcd broke; trying again", error=str(error))
+            if is_new:
+                self._log.warning("the watch on etcd broke; trying again", error=str(error))
         else:
             self._log.error("the watch on etcd failed", exc_info=error)
         return False
@@ -112,7 +114,9 @@ class Stream:
         async with aclosing(self.changes(self.revision)) as stream:
             async for changes, revision in stream:
                 self._backoff.reset()
-                self._last_error = ""
+                if self._last_error:
+                    self._log.info("the watch on etcd goes on", revision=self.revision)
+                    self._last_error = ""
                 self._keep(changes)
                 self.revision = revision
                 if changes:
