@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from pilothouse.api import names, status
+from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.path import FieldError, Path, invalid, invalid_object
 from pilothouse.api.resource import Resource
@@ -96,6 +97,8 @@ class Write:
     warnings: list[str] = field(default_factory=list)
     track: Track | None = None
     """Who owns which field afterwards; None for what the server does by itself, which leaves ownership as it is."""
+    gvr: GVR | None = None
+    """The version that the client speaks, where it is not the one that is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +461,7 @@ class Registry:
         return Attributes(
             operation,
             self.resource,
-            self.resource.gvr,
+            write.gvr or self.resource.gvr,
             write.namespace,
             write.name,
             write.user,

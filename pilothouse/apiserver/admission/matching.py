@@ -118,8 +118,11 @@ class Match:
             return attributes.gvr
         if not self.is_equivalent:
             return None
-        others = [gvr for gvr in versions_of(attributes.resource) if gvr != attributes.gvr]
-        return next((gvr for rule in self.rules for gvr in others if rule.matches(gvr, attributes)), None)
+        for rule in self.rules:
+            for gvr in _equivalents(rule, attributes):
+                if rule.matches(gvr, attributes):
+                    return gvr
+        return None
 
     async def find(self, attributes: Attributes, objects: Objects, *, lacks_rules: bool = False) -> GVR | None:
         """The version in which a write is wanted; None if it is not. Raises NotFound for a missing namespace.
@@ -157,6 +160,14 @@ class Match:
 def versions_of(resource: Resource) -> Sequence[GVR]:
     """All identities of the objects of a kind."""
     return (resource.gvr, *resource.other_versions)
+
+
+def _equivalents(rule: Rule, attributes: Attributes) -> Sequence[GVR]:
+    """Other versions in which a rule may want to see a write; those of a custom kind are the ones that the rule names."""
+    resource, spoken = attributes.resource, attributes.gvr
+    if resource.read is not None:
+        return [spoken._replace(version=version) for version in sorted(rule.versions - {spoken.version, "*"})]
+    return [gvr for gvr in versions_of(resource) if gvr != spoken]
 
 
 def is_exempt(attributes: Attributes) -> bool:

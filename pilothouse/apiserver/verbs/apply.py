@@ -44,6 +44,7 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
         options.to_object(),
         call.warnings,
         ownership.keep,
+        endpoint.gvr,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
     warned = len(call.warnings)

@@ -26,6 +26,7 @@ async def create(call: Call, endpoint: Endpoint, now: float) -> Response:
         options=options.to_object(),
         warnings=call.warnings,
         track=tracking(call, endpoint, options),
+        gvr=endpoint.gvr,
     )
     wire = await registry.create(obj, write)
     return object_response(call, endpoint, 201, wire, now)

@@ -26,7 +26,7 @@ async def delete(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, NotFound, Conflict, Forbidden."""
     options = delete_options(call.query, call.request.body, call.request.headers)
     registry = await endpoint.registry()
-    deleted = await registry.delete(_write(call, call.info.namespace, call.info.name, options), options)
+    deleted = await registry.delete(_write(call, endpoint, call.info.namespace, call.info.name, options), options)
     code = 202 if not deleted.is_gone and options.orphan_dependents is False else 200
     if deleted.is_gone and not endpoint.resource.returns_deleted:
         return value_response(call, code, deletion_status(endpoint, orjson.loads(deleted.wire)))
@@ -51,7 +51,7 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
 
     async def delete_one(cached: Cached) -> None:
         with suppress(NotFound):
-            await registry.delete(_write(call, cached.namespace, cached.name, options), options)
+            await registry.delete(_write(call, endpoint, cached.namespace, cached.name, options), options)
 
     # Many at a time: a store that writes in groups then needs few writes to disk.
     for start in range(0, len(listing.items), _AT_ONCE):
@@ -61,7 +61,7 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
 
 
-def _write(call: Call, namespace: str, name: str, options: DeleteOptions) -> Write:
+def _write(call: Call, endpoint: Endpoint, namespace: str, name: str, options: DeleteOptions) -> Write:
     return Write(
         call.user,
         namespace,
@@ -69,4 +69,5 @@ def _write(call: Call, namespace: str, name: str, options: DeleteOptions) -> Wri
         dry_run=options.dry_run,
         options=options.to_object(),
         warnings=call.warnings,
+        gvr=endpoint.gvr,
     )

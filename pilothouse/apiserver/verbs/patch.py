@@ -48,6 +48,7 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         options.to_object(),
         call.warnings,
         tracking(call, endpoint, options),
+        endpoint.gvr,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
 

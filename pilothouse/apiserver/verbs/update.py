@@ -32,6 +32,7 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         options.to_object(),
         call.warnings,
         tracking(call, endpoint, options),
+        endpoint.gvr,
     )
     revision = obj["metadata"].get("resourceVersion")
     attempts = 0

@@ -354,3 +354,26 @@ async def test_other_kinds_cost_nothing(world, hook):
     assert not hook.reviews
     plugin = next(each for each in world.harness.app._admission.plugins if each.name == "ValidatingAdmissionWebhook")
     assert plugin._hooks._wanted[kinds.SECRETS] == ()
+
+
+async def test_the_version_that_is_spoken_and_the_one_that_a_rule_names(world, hook):
+    """An autoscaler is created at v1; the webhook wants v2, and what it changes comes back."""
+    rules = [{"operations": ["*"], "apiGroups": ["autoscaling"], "apiVersions": ["v2"], "resources": ["*"]}]
+    hook.answer = lambda review: patch(review, add("/spec/maxReplicas", 7))
+    world.configure({"rules": rules}, mutating=True)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body = {
+        "apiVersion": "autoscaling/v1",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3, "targetCPUUtilizationPercentage": 50},
+    }
+    path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
+    created = await world.harness.json("POST", path, body=body)
+    request = hook.reviews[0]["request"]
+    assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v2", "v1")
+    assert request["object"]["spec"]["metrics"][0]["type"] == "Resource"
+    assert (created["apiVersion"], created["spec"]["maxReplicas"]) == ("autoscaling/v1", 7)
+    world.configure({"rules": rules, "matchPolicy": "Exact"}, mutating=True)
+    await world.harness.json("POST", path, body={**body, "metadata": {"name": "b"}})
+    assert len(hook.reviews) == 1
