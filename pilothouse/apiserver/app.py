@@ -21,8 +21,9 @@ from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import internal, page_not_found, unavailable
+from pilothouse.apiserver.errors import internal, not_acceptable, page_not_found, unavailable
 from pilothouse.apiserver.metrics import RequestMetrics
+from pilothouse.apiserver.negotiate import ACCEPTED, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry
@@ -337,7 +338,9 @@ class ApiServer:
 
 
 async def answer(call: Call, endpoint: Endpoint, answerer: Answerer) -> Response:
-    """Have an object answered that is not kept."""
+    """Have an object answered that is not kept. It has no metadata or columns to be shown by. Raises NotAcceptable."""
+    if call.output.shape is not Shape.WHOLE:
+        raise not_acceptable(ACCEPTED)
     options = write_options(call.query, "CreateOptions")
     obj = read_object(call, endpoint, options)
     metadata.set_namespace(obj["metadata"], call.info.namespace if endpoint.gvr.namespaced else "")
