@@ -42,8 +42,11 @@ def definitions(kinds: Iterable[CustomKind], version: int) -> dict[str, Object]:
 def _definition(kind: CustomKind, version: int) -> Object:
     gvr = kind.resource.gvr
     source = kind.schema.source()
-    schema = _version_2(source) if version == 2 else dict(source)
-    if not source.get(_PRESERVES) or version == 3:
+    if version == 2 and source.get(_PRESERVES):
+        # With any properties kubectl would take all others for mistakes.
+        schema: Object = {}
+    else:
+        schema = _version_2(source) if version == 2 else dict(source)
         properties = dict(schema.get("properties") or {})
         schema["properties"] = {**properties, **_meta("ObjectMeta", version)}
     schema.setdefault("type", "object")
