@@ -113,14 +113,13 @@ class ResourceQuota(Plugin):
         resource = attributes.resource.gvr.group_resource
         if not attributes.namespace or attributes.obj is None or resource in IGNORED or resource == "namespaces":
             return
-        if not await self._objects.list(kinds.RESOURCE_QUOTAS, attributes.namespace):
-            return
         evaluator = self._evaluator(resource)
         if evaluator is None or not evaluator.handles(
             attributes.operation, attributes.subresource, attributes.obj, attributes.old
         ):
             return
-        await self._decide(_Waiter(attributes, evaluator))
+        if await self._objects.list(kinds.RESOURCE_QUOTAS, attributes.namespace):
+            await self._decide(_Waiter(attributes, evaluator))
 
     def _evaluator(self, resource: str) -> Evaluator | None:
         if resource not in self._evaluators:
