@@ -113,6 +113,9 @@ class GrpcChannel:
             answer: bytes = await method(_encoded(request), timeout=timeout_s, metadata=self._metadata)
         except self._error as error:
             raise _failure(error) from None
+        except asyncio.CancelledError:
+            _check_cancelled()
+            raise
         return response(answer)
 
     async def stream(
@@ -166,6 +169,9 @@ class Duplex(Generic[Response]):
             answer = await self._call.read()
         except self._error as error:
             raise _failure(error) from None
+        except asyncio.CancelledError:
+            _check_cancelled()
+            raise
         return self._response(answer) if isinstance(answer, bytes) else None
 
     def close(self) -> None:
@@ -175,6 +181,13 @@ class Duplex(Generic[Response]):
 
 def _encoded(request: Message | bytes) -> bytes:
     return request if isinstance(request, bytes) else request.SerializeToString()
+
+
+def _check_cancelled() -> None:
+    """grpcio ends the calls of a closed channel as if their callers had been cancelled. Raises RpcFailure if they were not."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        raise RpcFailure(RpcCode.CANCELLED, "the channel was closed") from None
 
 
 def _failure(error: Any) -> RpcFailure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ class Handler(grpc.GenericRpcHandler):
             return grpc.unary_unary_rpc_method_handler(self._echo)
         if call.method == "/t/Fail":
             return grpc.unary_unary_rpc_method_handler(self._fail)
+        if call.method == "/t/Hang":
+            return grpc.unary_unary_rpc_method_handler(self._hang)
         if call.method == "/t/Count":
             return grpc.unary_stream_rpc_method_handler(self._count)
         if call.method == "/t/Mirror":
@@ -34,6 +37,11 @@ class Handler(grpc.GenericRpcHandler):
     @staticmethod
     async def _fail(request: bytes, context: Any) -> bytes:
         await context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+        return b""
+
+    @staticmethod
+    async def _hang(request: bytes, context: Any) -> bytes:
+        await asyncio.get_running_loop().create_future()
         return b""
 
     @staticmethod
@@ -91,6 +99,20 @@ async def test_failures_carry_code_and_text(channel: GrpcChannel) -> None:
     with pytest.raises(RpcFailure):
         async for _ in channel.stream("/t/Unknown", b"", bytes):
             pass
+
+
+async def test_calls_of_a_closed_channel_fail_and_cancelled_ones_are_cancelled(channel: GrpcChannel) -> None:
+    cancelled, closed = (asyncio.ensure_future(channel.call("/t/Hang", b"", bytes, timeout_s=5)) for _ in range(2))
+    stream = channel.duplex("/t/Mirror", bytes.decode)
+    reading = asyncio.ensure_future(stream.receive())
+    await channel.call("/t/Echo", b"", bytes, timeout_s=5)
+    cancelled.cancel()
+    await asyncio.wait((cancelled,))
+    assert cancelled.cancelled()
+    await channel.close()
+    for failed in (closed, reading):
+        with pytest.raises(RpcFailure):
+            await failed
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:

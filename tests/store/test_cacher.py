@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pilothouse.api import selector, status
 from pilothouse.api.meta import Object
 from pilothouse.kit.clock import VirtualClock
-from pilothouse.store.base import ABSENT, Revision
+from pilothouse.store.base import ABSENT, Deliver, Entry, Feed, Page, Restart, Revision
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cacher, Cachers
 from pilothouse.store.local import LocalStore
@@ -536,3 +536,39 @@ def test_a_watch_replayed_from_any_revision_equals_a_list(
             await replay(store)
 
     asyncio.run(run())
+
+
+# History that was lost
+
+
+class ForgetfulStore(MemoryStore):
+    """Keeps how to tell the cacher that history was lost."""
+
+    restart: Restart | None = None
+
+    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision, restart: Restart | None = None) -> Feed:
+        self.restart = restart
+        return await super().follow(prefix, deliver, after=after)
+
+
+async def test_after_lost_history_watches_end_and_subscribers_learn_the_difference(clock: VirtualClock) -> None:
+    store = ForgetfulStore(clock)
+    old = [await write(store, "x", name) for name in ("gone", "changed", "kept")]
+    cacher = await Cacher.open(store, POD, clock)
+    watcher = await cacher.watch(after=old[-1])
+    told: list[tuple[str | None, str | None]] = []
+    cacher.subscribe(lambda before, now: told.append((before and before.name, now and now.name)))
+    told.clear()
+    entries = [
+        Entry(pod_key("x", "changed"), pod("x", "changed", text="2"), Revision(90)),
+        Entry(pod_key("x", "kept"), pod("x", "kept"), old[-1]),
+        Entry(pod_key("x", "new"), pod("x", "new"), Revision(95)),
+    ]
+    assert store.restart is not None
+    store.restart(Page(entries, Revision(100), 0))
+    assert await watcher.batch() == ()
+    assert sorted(told, key=str) == [("changed", "changed"), ("gone", None), (None, "new")]
+    assert names(cacher.list().items) == ["x/changed", "x/kept", "x/new"]
+    assert cacher.revision == 100
+    with pytest.raises(status.Expired, match=f"too old resource version: {old[-1]}"):
+        await cacher.watch(after=old[-1])

@@ -66,13 +66,14 @@ class EtcdClient:
             for target in options.targets()
         ]
         self._current = 0
+        self._closed = False
 
     async def read(self, path: str, request: Any, response: Any, *, patience_s: float = PATIENCE_S) -> Any:
         """A call that changes nothing."""
         deadline = self._clock.monotonic() + patience_s
         backoff = Backoff(_RETRY, self._rng)
         while True:
-            channel = self._channels[self._current]
+            channel = self._channel()
             try:
                 return await channel.call(path, request, response.FromString, timeout_s=min(_READ_S, patience_s))
             except RpcFailure as failure:
@@ -86,7 +87,7 @@ class EtcdClient:
         deadline = self._clock.monotonic() + PATIENCE_S
         backoff = Backoff(_RETRY, self._rng)
         while True:
-            channel = self._channels[self._current]
+            channel = self._channel()
             try:
                 return await channel.call(path, request, response.FromString, timeout_s=_WRITE_S)
             except RpcFailure as failure:
@@ -105,7 +106,7 @@ class EtcdClient:
 
         Raises RpcFailure when the watch breaks.
         """
-        channel = self._channels[self._current]
+        channel = self._channel()
         messages = self.messages
         request = messages.WatchRequest()
         request.create_request.MergeFrom(
@@ -135,7 +136,13 @@ class EtcdClient:
         if channel is None or channel is self._channels[self._current]:
             self._current = (self._current + 1) % len(self._channels)
 
+    def _channel(self) -> GrpcChannel:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        return self._channels[self._current]
+
     async def close(self) -> None:
+        self._closed = True
         for channel in self._channels:
             await channel.close()
 

@@ -6,6 +6,7 @@ A key may live a little longer than asked for: by a twentieth, or a minute at mo
 from __future__ import annotations
 
 import math
+from asyncio import Lock
 from dataclasses import dataclass
 
 from pilothouse.kit.clock import Clock
@@ -30,22 +31,27 @@ class Leases:
         self._client = client
         self._clock = clock
         self._by_ttl: dict[float, _Lease] = {}
+        self._granting = Lock()
 
     async def take(self, ttl_s: float) -> int:
         """The id of a lease that ends in `ttl_s` seconds or a little later. Raises StoreUnavailable."""
-        now = self._clock.monotonic()
-        lease = self._by_ttl.get(ttl_s)
-        if lease is None or now + ttl_s > lease.ends or lease.keys >= _KEYS_PER_LEASE:
-            self._by_ttl = {ttl: each for ttl, each in self._by_ttl.items() if each.ends > now}
-            messages = self._client.messages
-            whole_s = math.ceil(ttl_s + min(ttl_s * _SHARE, _SHARE_MAX_S))
-            # A lease that was granted and is not used expires: trying again does no harm.
-            granted = await self._client.read(
-                "/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest(TTL=whole_s), messages.LeaseGrantResponse
-            )
-            lease = self._by_ttl[ttl_s] = _Lease(granted.ID, now + whole_s)
-        lease.keys += 1
-        return lease.id
+        async with self._granting:
+            now = self._clock.monotonic()
+            lease = self._by_ttl.get(ttl_s)
+            if lease is None or now + ttl_s > lease.ends or lease.keys >= _KEYS_PER_LEASE:
+                self._by_ttl = {ttl: each for ttl, each in self._by_ttl.items() if each.ends > now}
+                lease = self._by_ttl[ttl_s] = await self._grant(ttl_s, now)
+            lease.keys += 1
+            return lease.id
+
+    async def _grant(self, ttl_s: float, now: float) -> _Lease:
+        messages = self._client.messages
+        whole_s = math.ceil(ttl_s + min(ttl_s * _SHARE, _SHARE_MAX_S))
+        # A lease that was granted and is not used expires: trying again does no harm.
+        granted = await self._client.read(
+            "/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest(TTL=whole_s), messages.LeaseGrantResponse
+        )
+        return _Lease(granted.ID, now + whole_s)
 
     def forget(self, id: int) -> None:
         """A lease that etcd no longer has."""

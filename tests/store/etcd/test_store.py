@@ -194,10 +194,21 @@ async def test_etcd_put_back_to_an_older_state_is_noticed(tmp_path: Path) -> Non
             assert feed.revision == await store.revision()
 
 
-async def test_a_value_that_is_too_large_is_refused(store: EtcdStore) -> None:
-    with pytest.raises(ValueTooLarge, match="larger than max"):
-        await store.put(KEY, b"x" * 9_000_000)
+@pytest.mark.parametrize(("size", "why"), [(8_500_000, "request is too large"), (9_000_000, "larger than max")])
+async def test_a_value_that_is_too_large_is_refused(store: EtcdStore, size: int, why: str) -> None:
+    with pytest.raises(ValueTooLarge, match=why):
+        await store.put(KEY, b"x" * size)
     assert await store.get(KEY) is None
+
+
+async def test_calls_under_way_end_with_the_store(etcd: Etcd) -> None:
+    async with Link(etcd.urls[0]) as link, opened(link.url) as store:
+        feed = await store.follow(PODS, lambda changes: None, after=await store.revision())
+        link.hold_answers()
+        calls = asyncio.gather(store.get(KEY), store.put(KEY, b""), feed.fresh(), return_exceptions=True)
+        await asyncio.sleep(0)
+        await store.close()
+        assert [type(error) for error in await calls] == [StoreUnavailable, OutcomeUnknown, StoreUnavailable]
 
 
 # Several servers
@@ -276,7 +287,7 @@ async def test_leases_are_shared_and_renewed(etcd: Etcd) -> None:
     try:
         leases = Leases(client, SystemClock())
         first = await leases.take(3600)
-        assert {await leases.take(3600) for _ in range(999)} == {first}
+        assert set(await asyncio.gather(*(leases.take(3600) for _ in range(999)))) == {first}
         second = await leases.take(3600)
         assert second != first
         assert await leases.take(60) not in (first, second)
