@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from pilothouse.api import status
@@ -46,6 +45,7 @@ from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cachers
 
 _WARNINGS_LIMIT = 4096
+_NO_HEADERS: Mapping[str, str] = {}
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
 
@@ -67,8 +67,16 @@ class Impersonator(Protocol):
 
 
 class Fairness(Protocol):
-    def seat(self, user: User, info: RequestInfo) -> AbstractAsyncContextManager[None]:
-        """Held while the request is worked on. Raises TooManyRequests on entry."""
+    """Seats are the fairness's own; of one, `waiting` says whether to wait for it and `headers` go with the answer."""
+
+    def take(self, user: User, info: RequestInfo) -> Any:
+        """A seat, held while the request is worked on. Raises TooManyRequests."""
+
+    async def wait(self, seat: Any) -> None:
+        """Until the request may begin. Raises TooManyRequests, after which the seat is gone."""
+
+    def done(self, seat: Any) -> None:
+        """Give the seat back."""
 
 
 class Auditor(Protocol):
@@ -214,6 +222,7 @@ class ApiServer:
         audit_id = metadata.new_uid(self._rng)
         accept = request.headers.get("accept", "")
         call: Call | None = None
+        headers: Mapping[str, str] = _NO_HEADERS
         try:
             query = parse_query(request.query)
             info = request_info(request.method, request.path, query)
@@ -225,9 +234,15 @@ class ApiServer:
                 await self._authorizer.authorize(user, info)
                 response = await self._serve(call)
             else:
-                async with self._fairness.seat(user, info):
+                seat = self._fairness.take(user, info)
+                if seat.waiting is not None:
+                    await self._fairness.wait(seat)
+                headers = seat.headers
+                try:
                     await self._authorizer.authorize(user, info)
                     response = await self._serve(call)
+                finally:
+                    self._fairness.done(seat)
         except status.StatusError as error:
             response = error_response(error, accept)
         except StoreUnavailable as error:
@@ -242,6 +257,7 @@ class ApiServer:
         response.headers = {
             "audit-id": audit_id,
             "cache-control": "no-cache, private",
+            **headers,
             **response.headers,
         }
         if call is not None and call.warnings:

@@ -28,8 +28,6 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.NETWORK_POLICIES: "it is not enforced",
     gvr.RESOURCE_CLAIMS: "nothing allocates devices",
     gvr.RESOURCE_CLAIM_TEMPLATES: "nothing allocates devices",
-    gvr.FLOW_SCHEMAS: "requests are not queued by it",
-    gvr.PRIORITY_LEVEL_CONFIGURATIONS: "requests are not queued by it",
 }
 """By kind at its stored version: what does not happen."""
 

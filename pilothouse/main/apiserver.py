@@ -21,7 +21,7 @@ from pilothouse.main.apiserver_parts import ServerOptions, assemble
 from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
-from pilothouse.main.flags import Flag, Values, cidr, duration, ip_address, listed, port
+from pilothouse.main.flags import Flag, Values, cidr, duration, integer, ip_address, listed, port
 from pilothouse.store.base import StoreUnavailable
 from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX
 
@@ -57,6 +57,8 @@ FLAGS = (
     Flag("api-audiences", (), "audiences that this server answers to (default: the issuer)", listed),
     Flag("service-cluster-ip-range", "10.96.0.0/16", "range of the Services' addresses", cidr),
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
+    Flag("max-requests-inflight", 400, "reads worked on at once; shared with writes, by priority levels", integer),
+    Flag("max-mutating-requests-inflight", 200, "writes worked on at once; shared with reads", integer),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
     Flag(
         "authorization-mode",
@@ -91,6 +93,7 @@ def options_of(values: Values) -> ServerOptions:
         shares_store=bool(values.etcd_servers),
         security=_security(values),
         proxy_client=_proxy_client(values),
+        seats=_seats(values),
     )
 
 
@@ -109,6 +112,13 @@ def _security(values: Values) -> SecurityOptions:
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),
     )
+
+
+def _seats(values: Values) -> int:
+    reads, writes = values.max_requests_inflight, values.max_mutating_requests_inflight
+    if min(reads, writes) < 0 or reads + writes == 0:
+        raise Fatal("--max-requests-inflight and --max-mutating-requests-inflight: at least one must be positive")
+    return int(reads + writes)
 
 
 def _proxy_client(values: Values) -> Credentials | None:

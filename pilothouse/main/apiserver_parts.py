@@ -23,6 +23,7 @@ from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
+from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
 from pilothouse.apiserver.health import Health, ping
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.objects import CachedObjects
@@ -52,6 +53,8 @@ class ServerOptions:
     security: SecurityOptions = field(default_factory=SecurityOptions)
     proxy_client: Credentials | None = None
     """By what extension servers know this one."""
+    seats: int = DEFAULT_SEATS
+    """How many requests are worked on at once, by all priority levels together."""
 
 
 async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: random.Random) -> ApiServer:
@@ -75,12 +78,16 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     lifecycles: dict[GVR, Lifecycle] = {}
     discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
     openapi = OpenApi(RESOURCES)
+    by_gvr = {resource.gvr: resource for resource in RESOURCES}
+    objects = CachedObjects(cachers, by_gvr.__getitem__)
+    fairness = Fairness(objects, clock, seats=options.seats)
     server = ApiServer(
         cachers,
         RESOURCES,
         authenticator=secured.authenticator,
         authorizer=Gate(secured.authorizer),
         impersonator=secured.impersonator,
+        fairness=fairness,
         admission=secured.admission,
         clock=clock,
         rng=rng,
@@ -90,8 +97,6 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         connectors=secured.connectors,
         paths={**secured.paths, **_paths(options, store, discovery, openapi)},
     )
-    by_gvr = {resource.gvr: resource for resource in RESOURCES}
-    objects = CachedObjects(cachers, by_gvr.__getitem__)
     aggregator = Aggregator(server, objects, discovery.serve_remote, clock, rng, credentials=options.proxy_client)
     publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)
     custom = CustomResources(server, publish, clock)
@@ -116,6 +121,8 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
     await aggregator.open()
     server.background.append(aggregator.run)
+    await fairness.open()
+    server.background.append(lambda: fairness.run(server))
     return server
 
 

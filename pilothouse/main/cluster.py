@@ -57,6 +57,7 @@ def _api_server_flags(settings: Settings, paths: Paths) -> list[str]:
         "authorization-mode": "Node,RBAC",
         "enable-admission-plugins": "NodeRestriction",
         "kubelet-certificate-authority": pki.certificate_path("ca"),
+        "requestheader-client-ca-file": pki.certificate_path("front-proxy-ca"),
         "proxy-client-cert-file": pki.certificate_path("front-proxy-client"),
         "proxy-client-key-file": pki.key_path("front-proxy-client"),
         "kubelet-client-certificate": pki.certificate_path(kubelet_client),
