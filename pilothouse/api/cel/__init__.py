@@ -15,8 +15,9 @@ immutable and may be shared; evaluating takes some microseconds and never suspen
 Kubernetes' functions (`library`, `formats`, `network`, `access`) are there: lists, regex, quantity, url, ip, cidr, semver, format,
 authorizer, and the extensions strings, sets, lists, two-variable comprehensions and optionals.
 
-Limits: an expression of at most MAX_EXPRESSION_BYTES, of at most 10,000 rounds of comprehensions in one evaluation; beyond that it fails as
-upstream's cost limit does. Upstream's estimate of the cost of an expression before it is accepted is not made.
+Limits: an expression of at most MAX_EXPRESSION_BYTES, nested at most 32 deep (250 upstream), of at most 10,000 rounds of comprehensions in
+one evaluation; beyond that it fails as upstream's cost limit does. Upstream's estimate of the cost of
+an expression before it is accepted is not made.
 
 Source: KEP-2876, apiserver `pkg/cel`.
 """

@@ -62,7 +62,22 @@ def _check_webhook(hook: Part, path: Path, errors: Errors) -> None:
     for field in ("namespaceSelector", "objectSelector"):
         check_label_selector(hook.get(field), path.child(field), errors)
     check_client_config(hook.get("clientConfig") or {}, path.child("clientConfig"), errors)
-    check_match_conditions(hook.get("matchConditions") or (), path.child("matchConditions"), errors)
+    conditions = hook.get("matchConditions") or ()
+    check_match_conditions(conditions, path.child("matchConditions"), errors)
+    for i, condition in enumerate(conditions):
+        if condition.get("expression", "").strip():
+            _check_compiles(condition["expression"], path.child("matchConditions").index(i).child("expression"), errors)
+
+
+def _check_compiles(expression: str, path: Path, errors: Errors) -> None:
+    # Imported here: only who writes expressions pays for their compiler.
+    from pilothouse.api.cel.admission import admission_environment
+    from pilothouse.api.cel.environment import BOOL, CompileError
+
+    try:
+        admission_environment(is_policy=False).compile(expression, returns=BOOL)
+    except CompileError as error:
+        errors.append(invalid(path, expression, str(error)))
 
 
 def check_client_config(config: Part, path: Path, errors: Errors) -> None:
@@ -186,7 +201,7 @@ def _check_review_versions(versions: list[str], path: Path, errors: Errors) -> N
 
 
 def check_match_conditions(conditions: Sequence[Part], path: Path, errors: Errors) -> None:
-    """Names and presence; whether an expression compiles is for who evaluates it."""
+    """Names and presence; whether an expression compiles is for who knows its variables."""
     if len(conditions) > _MAX_CONDITIONS:
         errors.append(too_many(path, len(conditions), _MAX_CONDITIONS))
     seen: set[str] = set()
