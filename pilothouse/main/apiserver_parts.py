@@ -121,6 +121,7 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
     await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
     await aggregator.open()
     server.background.append(aggregator.run)
+    server.background.append(secured.webhooks.run)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     return server

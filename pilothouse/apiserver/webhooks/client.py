@@ -68,6 +68,13 @@ class WebhookClient:
             raise CallFailed(f"unable to load root certificates: {error}") from None
         return _document(answer, shown)
 
+    async def run(self) -> None:
+        """Until cancelled; then let go of all connections."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.close()
+
     async def close(self) -> None:
         for pool in self._pools.values():
             await pool.close()
