@@ -32,6 +32,7 @@ from pilothouse.kit.clock import Clock
 from pilothouse.store.base import ABSENT, Revision, Store, StoreUnavailable, WriteConflict, key_of
 from pilothouse.store.cached import Cached, splice
 from pilothouse.store.cacher import Cacher
+from pilothouse.store.encryption import EncryptedStore
 
 UPDATE_ATTEMPTS = 5
 GENERATE_NAME_ATTEMPTS = 8
@@ -109,6 +110,10 @@ class Deleted:
     is_gone: bool
 
 
+def _never(key: str) -> bool:
+    return False
+
+
 class Registry:
     """All objects of one kind. Objects that go in belong to the registry from then on."""
 
@@ -134,6 +139,7 @@ class Registry:
         self._rng = rng
         self.lifecycle: Lifecycle = lifecycle or NoLifecycle()
         self._ttl_s = ttl_s
+        self._is_stale = store.is_stale if isinstance(store, EncryptedStore) else _never
         self._read = read
         self._stored_gvr = resource.stored_gvr
 
@@ -366,7 +372,11 @@ class Registry:
                 await self.lifecycle.deleted(old)
             return wire
         ownership.keep_times(draft, old)
-        if draft == old and (self._read is Cached.object or self._is_stored_as(draft, present)):
+        if (
+            draft == old
+            and not self._is_stale(present.key)
+            and (self._read is Cached.object or self._is_stored_as(draft, present))
+        ):
             return present.wire
         value = encode(draft, self._stored_gvr)
         if write.dry_run:

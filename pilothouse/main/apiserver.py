@@ -6,10 +6,11 @@ import asyncio
 import os
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 
+from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
@@ -22,7 +23,8 @@ from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, cidr, duration, integer, ip_address, listed, port
-from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.base import Store, StoreUnavailable
+from pilothouse.store.encryption import ConfigurationError, EncryptedStore, Rule, rules_of
 from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX
 
 FLAGS = (
@@ -59,6 +61,7 @@ FLAGS = (
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
     Flag("max-requests-inflight", 400, "reads worked on at once; shared with writes, by priority levels", integer),
     Flag("max-mutating-requests-inflight", 200, "writes worked on at once; shared with reads", integer),
+    Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
     Flag(
         "authorization-mode",
@@ -140,11 +143,37 @@ def _kubelet_tls(values: Values) -> Callable[[], ssl.SSLContext | None]:
     return lambda: tls.context
 
 
+def _encryption_rules(file: str) -> Sequence[Rule]:
+    """Of the file of an EncryptionConfiguration; none without one. Raises Fatal."""
+    if not file:
+        return ()
+    try:
+        return rules_of(_document("encryption-provider-config", file))
+    except ConfigurationError as error:
+        raise Fatal(f"--encryption-provider-config {file}: {error}") from error
+
+
+def _encrypted(store: Store, rules: Sequence[Rule]) -> Store:
+    return EncryptedStore(store, rules) if rules else store
+
+
+def _document(flag: str, file: str) -> Object:
+    """The object in a file of YAML or JSON. Raises Fatal."""
+    from pilothouse.apiserver import yaml
+
+    try:
+        document: Object = yaml.load(read_file(flag, file))[0]
+    except ValueError as error:
+        raise Fatal(f"--{flag} {file} cannot be read: {error}") from error
+    return document
+
+
 async def run(values: Values) -> None:
     clock, rng = SystemClock(), random.Random()
     options = options_of(values)
+    rules = _encryption_rules(values.encryption_provider_config)
     try:
-        store = await open_store(values, clock, rng)
+        store = _encrypted(await open_store(values, clock, rng), rules)
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     try:
