@@ -299,7 +299,9 @@ class TestOthers:
     async def test_escalation(self, objects, clock):
         rbac = Rbac(objects)
         always = [RbacEscalation(EscalationCheck(rbac, rbac))]
-        admission = chain.build(objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, always=always)
+        admission = chain.build(
+            objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, always=always
+        )
         role = named("r", "ns", rules=[{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
         assert "attempting to grant" in await refused(admission, kinds.ROLES, role)
 
@@ -309,7 +311,16 @@ class TestOthers:
             chain.build(objects, AlwaysDeny(), clock, rng, unwritten, None, None, None, enable=["X"])
         with pytest.raises(ValueError, match="both enabled and disabled"):
             chain.build(
-                objects, AlwaysDeny(), clock, rng, unwritten, None, None, None, enable=["Priority"], disable=["Priority"]
+                objects,
+                AlwaysDeny(),
+                clock,
+                rng,
+                unwritten,
+                None,
+                None,
+                None,
+                enable=["Priority"],
+                disable=["Priority"],
             )
         names = {
             plugin.name
