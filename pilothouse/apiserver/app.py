@@ -80,8 +80,13 @@ class Fairness(Protocol):
 
 
 class Auditor(Protocol):
-    def answered(self, audit_id: str, call: Call, code: int) -> None:
-        """Take note of a request and its answer's status code."""
+    """Records are the auditor's own."""
+
+    def received(self, audit_id: str, call: Call, requestor: User) -> Any:
+        """Take note of a request, which `requestor` sent; None if it is not recorded."""
+
+    def answered(self, record: Any, response: Response) -> None:
+        """Take note of its answer."""
 
 
 class ApiServer:
@@ -223,13 +228,17 @@ class ApiServer:
         accept = request.headers.get("accept", "")
         call: Call | None = None
         headers: Mapping[str, str] = _NO_HEADERS
+        record = None
         try:
             query = parse_query(request.query)
             info = request_info(request.method, request.path, query)
             user = await self._authenticator.authenticate(request)
+            requestor = user
             if self._impersonator is not None:
                 user = await self._impersonator.impersonate(request, user)
             call = Call(request, info, query, user, authorizer=self._authorizer)
+            if self._auditor is not None:
+                record = self._auditor.received(audit_id, call, requestor)
             if self._fairness is None:
                 await self._authorizer.authorize(user, info)
                 response = await self._serve(call)
@@ -252,8 +261,8 @@ class ApiServer:
             log.exception("request failed", method=request.method, path=request.path)
             response = error_response(internal(f"{type(error).__name__}: {error}"), accept)
         self.metrics.observe(None if call is None else call.info, response.status, self._clock.monotonic() - began)
-        if call is not None and self._auditor is not None:
-            self._auditor.answered(audit_id, call, response.status)
+        if record is not None and self._auditor is not None:
+            self._auditor.answered(record, response)
         response.headers = {
             "audit-id": audit_id,
             "cache-control": "no-cache, private",

@@ -18,7 +18,7 @@ from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.aggregation.trust import Trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
-from pilothouse.apiserver.app import ApiServer, Connector
+from pilothouse.apiserver.app import ApiServer, Auditor, Connector
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
@@ -57,7 +57,9 @@ class ServerOptions:
     """How many requests are worked on at once, by all priority levels together."""
 
 
-async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: random.Random) -> ApiServer:
+async def assemble(
+    store: Store, options: ServerOptions, clock: Clock, rng: random.Random, auditor: Auditor | None = None
+) -> ApiServer:
     """A server on `store`, with all that a cluster has from its first moment.
 
     Raises Fatal for options that cannot be, StoreUnavailable.
@@ -88,6 +90,7 @@ async def assemble(store: Store, options: ServerOptions, clock: Clock, rng: rand
         authorizer=Gate(secured.authorizer),
         impersonator=secured.impersonator,
         fairness=fairness,
+        auditor=auditor,
         admission=secured.admission,
         clock=clock,
         rng=rng,
