@@ -81,6 +81,8 @@ class SecurityOptions:
     jwks_uri: str = ""
     max_token_lifetime_s: int = 0
     allow_anonymous: bool = True
+    bootstrap_tokens: bool = False
+    """Whether Secrets of new nodes' tokens are believed."""
     authorization_modes: tuple[str, ...] = authorization.DEFAULT_MODES
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
@@ -189,6 +191,10 @@ def _token_methods(options: SecurityOptions, keys: _Keys, objects: Objects, cloc
         methods.append(TokenFile(options.token_file))
     if options.verifying_keys is not None:
         methods.append(ServiceAccountTokens(options.issuers, keys, objects, clock))
+    if options.bootstrap_tokens:
+        from pilothouse.apiserver.authn.bootstrap_token import BootstrapTokens
+
+        methods.append(BootstrapTokens(objects, options.api_audiences or options.issuers[:1], clock))
     return methods
 
 

@@ -23,7 +23,7 @@ from pilothouse.main.apiserver_parts import ServerOptions, assemble
 from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
-from pilothouse.main.flags import Flag, Values, cidr, duration, integer, ip_address, listed, port
+from pilothouse.main.flags import Flag, Values, boolean, cidr, duration, integer, ip_address, listed, port
 from pilothouse.store.base import Store, StoreUnavailable
 from pilothouse.store.encryption import ConfigurationError, EncryptedStore, Rule, rules_of
 from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX
@@ -54,6 +54,7 @@ FLAGS = (
     Flag("proxy-client-cert-file", "", "certificate shown to extension servers, PEM"),
     Flag("proxy-client-key-file", "", "its key, PEM"),
     Flag("token-auth-file", "", 'CSV file of tokens: token,user,uid,"group1,group2"'),
+    Flag("enable-bootstrap-token-auth", False, "believe the tokens of new nodes, Secrets in kube-system", boolean),
     Flag("service-account-key-file", (), "public keys that verify service account tokens, PEM", repeated=True),
     Flag("service-account-signing-key-file", "", "private key that signs service account tokens, PEM"),
     Flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local", "issuer of tokens"),
@@ -116,6 +117,7 @@ def _security(values: Values) -> SecurityOptions:
         verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),
         issuers=(values.service_account_issuer,),
         api_audiences=values.api_audiences,
+        bootstrap_tokens=values.enable_bootstrap_token_auth,
         authorization_modes=values.authorization_mode,
         enable_admission=values.enable_admission_plugins,
         disable_admission=values.disable_admission_plugins,
