@@ -28,6 +28,11 @@ from pilothouse.controllers.resource_quota import ResourceQuotaController
 from pilothouse.controllers.root_ca import RootCAPublisher
 from pilothouse.controllers.runtime import Declaration
 from pilothouse.controllers.service_account import ServiceAccountController
+from pilothouse.controllers.storage_protection import (
+    ClaimProtection,
+    VolumeAttributesClassProtection,
+    VolumeProtection,
+)
 from pilothouse.controllers.taint_eviction import TaintEvictionController
 
 CONTROLLERS: tuple[Declaration, ...] = tuple(
@@ -51,6 +56,9 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         SigningRequestApprover,
         SigningRequestSigner,
         SigningRequestCleaner,
+        ClaimProtection,
+        VolumeProtection,
+        VolumeAttributesClassProtection,
         PodGarbageCollector,
         GarbageCollector,
     )
