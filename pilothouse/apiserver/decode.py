@@ -80,7 +80,7 @@ def _decode_yaml(body: bytes, kind: str) -> tuple[Object, list[str]]:
         raise _unrecognized(kind, f"couldn't get version/kind; error converting YAML to JSON: {error}", body) from None
     if not isinstance(obj, dict):
         raise _unrecognized(kind, "couldn't get version/kind; the YAML document is not a map", body)
-    return obj, duplicates
+    return obj, [duplicate.key for duplicate in duplicates]
 
 
 def _decode_protobuf(body: bytes, kind: str) -> Object:

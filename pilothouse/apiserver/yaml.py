@@ -5,7 +5,7 @@ Kept apart because only few requests need PyYAML.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -13,12 +13,22 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
+class Duplicate(NamedTuple):
+    """A key that stands in its map already; `line` counts from 1."""
+
+    key: str
+    line: int
+
+    def __str__(self) -> str:
+        return f'line {self.line}: key "{self.key}" already set in map'
+
+
 class _Loader(_Base):  # type: ignore[misc]
     """Reports keys that stand twice and leaves dates as the text they are."""
 
     def __init__(self, stream: bytes) -> None:
         super().__init__(stream)
-        self.duplicates: list[str] = []
+        self.duplicates: list[Duplicate] = []
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
         self.flatten_mapping(node)
@@ -26,7 +36,7 @@ class _Loader(_Base):  # type: ignore[misc]
         for key_node, value_node in node.value:
             key = _key(self.construct_object(key_node, deep=True))
             if key in mapping:
-                self.duplicates.append(key)
+                self.duplicates.append(Duplicate(key, key_node.start_mark.line + 1))
             mapping[key] = self.construct_object(value_node, deep=True)
         return mapping
 
@@ -48,7 +58,7 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 
 
-def load(text: bytes) -> tuple[Any, list[str]]:
+def load(text: bytes) -> tuple[Any, list[Duplicate]]:
     """The one document in `text` and the keys that stand twice in one of its maps. Raises ValueError."""
     loader = _Loader(text)
     try:

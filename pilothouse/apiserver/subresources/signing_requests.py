@@ -13,12 +13,18 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.subresources.pods import part
 from pilothouse.kit.http.message import Response
 
+_CLIENTS_METADATA = ("annotations", "finalizers", "labels", "ownerReferences")
+
 
 async def approval(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Take over the conditions. Raises NotFound, Conflict, Invalid, Forbidden."""
 
     def take(present: Object, sent: Mapping[str, Any]) -> None:
-        decided = only_approval({**sent, "metadata": present["metadata"]}, present)
+        decided = only_approval(sent, present)
+        for name in _CLIENTS_METADATA:
+            present["metadata"].pop(name, None)
+            if name in sent["metadata"]:
+                present["metadata"][name] = sent["metadata"][name]
         old = (present.get("status") or {}).get("conditions")
         decided["status"]["conditions"] = dated(decided["status"]["conditions"], old, now)
         present["status"] = decided["status"]

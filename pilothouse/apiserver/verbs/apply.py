@@ -110,7 +110,7 @@ def _yaml(body: bytes) -> tuple[object, list[str]]:
         config, duplicates = yaml.load(body)
     except ValueError as error:
         raise BadRequest(f"error decoding YAML: error converting YAML to JSON: yaml: {error}") from None
-    return config, [f'key "{key}" already set in map' for key in duplicates]
+    return config, [str(duplicate) for duplicate in duplicates]
 
 
 def applied(
