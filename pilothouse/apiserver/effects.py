@@ -14,7 +14,6 @@ from pilothouse.api.gvr import GVR
 WITHOUT_EFFECT: Mapping[GVR, str] = {
     gvr.STATEFUL_SETS: "no controller runs its pods",
     gvr.DAEMON_SETS: "no controller runs its pods",
-    gvr.JOBS: "no controller runs its pods",
     gvr.CRON_JOBS: "no controller starts its jobs",
     gvr.HORIZONTAL_POD_AUTOSCALERS: "no controller scales its target",
     gvr.POD_DISRUPTION_BUDGETS: "no controller counts its pods",

@@ -125,8 +125,18 @@ def claim(owner: Mapping[str, Any], selector: LabelSelector, objs: Iterable[Obje
     return Claim(kept, adopt, release)
 
 
-async def settle_claim(client: Client, owner: Mapping[str, Any], gvr: GVR, claimed: Claim, kind: GVR) -> list[Object]:
+async def settle_claim(
+    client: Client,
+    owner: Mapping[str, Any],
+    gvr: GVR,
+    claimed: Claim,
+    kind: GVR,
+    *,
+    finalizers: Sequence[str] = (),
+) -> list[Object]:
     """Adopt and release objects of `kind` as decided; returns those that `owner`, of kind `gvr`, has afterwards.
+
+    What is adopted gets `finalizers`.
 
     Before the first adoption the server is asked whether the owner still stands. Raises what the server answers, except that an
     object that is gone or changed hands is passed over.
@@ -140,9 +150,13 @@ async def settle_claim(client: Client, owner: Mapping[str, Any], gvr: GVR, claim
             )
         if not meta.is_deleting(fresh):
             for obj in claimed.adopt:
-                patch = {
-                    "metadata": {"ownerReferences": [meta.controller_reference(owner, gvr)], "uid": meta.uid_of(obj)}
+                metadata: Object = {
+                    "ownerReferences": [meta.controller_reference(owner, gvr)],
+                    "uid": meta.uid_of(obj),
                 }
+                if finalizers:
+                    metadata["finalizers"] = list(finalizers)
+                patch = {"metadata": metadata}
                 if (adopted := await _patch(client, kind, obj, patch)) is not None:
                     kept.append(adopted)
     for obj in claimed.release:

@@ -18,6 +18,8 @@ from pilothouse.controllers.endpoints.controllers import (
     EndpointSliceMirroringController,
 )
 from pilothouse.controllers.garbage.controller import GarbageCollector
+from pilothouse.controllers.job.controller import JobController
+from pilothouse.controllers.job.ttl import TTLAfterFinishedController
 from pilothouse.controllers.namespace import NamespaceController
 from pilothouse.controllers.node_ipam import NodeIPAMController
 from pilothouse.controllers.node_lifecycle import NodeLifecycleController
@@ -49,6 +51,8 @@ CONTROLLERS: tuple[Declaration, ...] = tuple(
         ReplicationControllerController,
         DeploymentController,
         ReplicaSetController,
+        JobController,
+        TTLAfterFinishedController,
         NamespaceController,
         ResourceQuotaController,
         PolicyStatusController,
