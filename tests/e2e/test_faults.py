@@ -27,8 +27,8 @@ def start(cluster: Cluster, *arguments: str, check: bool = True) -> Result:
 
 
 def kill(cluster: Cluster, name: str) -> int:
-    """Kill a component; its pid."""
-    pid: int = cluster.component(name)["pid"]
+    """Kill a component, as soon as it runs; its pid."""
+    pid: int = until(lambda: cluster.component(name).get("pid"), f"{name} runs")
     os.kill(pid, signal.SIGKILL)
     return pid
 
