@@ -73,7 +73,7 @@ class JobView(View):
     @property
     def is_managed_elsewhere(self) -> bool:
         """Whether another controller than the built-in one looks after it (KEP-4368)."""
-        return self.spec.get("managedBy", CONTROLLER) != CONTROLLER
+        return bool(self.spec.get("managedBy", CONTROLLER) != CONTROLLER)
 
     @property
     def selector(self) -> Mapping[str, Any] | None:
