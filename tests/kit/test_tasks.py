@@ -8,7 +8,6 @@ import random
 import pytest
 
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
-from pilothouse.kit.broadcast import Broadcast, Lagged
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.tasks import each, every, run_all
 
@@ -71,14 +70,3 @@ def test_backoff_grows_to_its_limit_and_starts_anew() -> None:
     backoff.reset()
     assert backoff.next() == 1
     assert BackoffPolicy(1, 5).delay_s(100_000) == 5
-
-
-async def test_a_receiver_that_is_too_slow_is_told_so() -> None:
-    broadcast: Broadcast[int] = Broadcast()
-    with broadcast.receive(capacity=2) as slow, broadcast.receive() as quick:
-        for value in range(5):
-            broadcast.send(value)
-        with pytest.raises(Lagged, match="3"):
-            await slow.get()
-        assert [await slow.get(), await slow.get()] == [3, 4]
-        assert [await quick.get() for _ in range(5)] == [0, 1, 2, 3, 4]
