@@ -10,7 +10,7 @@ from pilothouse.api import gvr as kinds
 from pilothouse.api.meta import Object, annotations_of, controller_of, labels_of, name_of
 from pilothouse.api.path import invalid_object
 from pilothouse.apiserver.admission.plugin import Plugin, forbidden
-from pilothouse.apiserver.admission.pod_security.checks import CONTAINER_LISTS, evaluate
+from pilothouse.apiserver.admission.pod_security.checks import evaluate
 from pilothouse.apiserver.admission.pod_security.policy import (
     AUDIT,
     ENFORCE,
@@ -21,6 +21,7 @@ from pilothouse.apiserver.admission.pod_security.policy import (
     Standard,
     policy_of,
 )
+from pilothouse.apiserver.admission.pod_security.violation import CONTAINER_LISTS
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 from pilothouse.kit.clock import Clock
