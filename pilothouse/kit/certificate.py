@@ -45,6 +45,7 @@ class Facts:
     usages: frozenset[str] | None
     """`server`, `client`, `any`, or None if the certificate does not limit them."""
     is_authority: bool
+    """It may sign others; one of version 1 cannot say so, and may."""
     public_key: bytes
     """The key's own encoding; for an elliptic curve, the uncompressed point."""
     subject_key_id: bytes
@@ -75,8 +76,9 @@ def _read(der: bytes) -> Facts:
     (_, certificate) = next(_items(der))
     (_, signed) = next(_items(certificate))
     parts = list(_items(signed))
+    version = 1
     if parts[0][0] == 0xA0:
-        del parts[0]
+        version = 1 + next(_items(parts.pop(0)[1]))[1][0]
     serial, issuer, validity, subject = parts[0][1], parts[2][1], parts[3][1], parts[4][1]
     not_before, not_after = (_time(tag, value) for tag, value in _items(validity))
     names: list[tuple[bytes, str]] = []
@@ -101,11 +103,17 @@ def _read(der: bytes) -> Facts:
         dns_names=dns_names,
         ip_addresses=ip_addresses,
         usages=usages,
-        is_authority=bool(constraints) and any(t == 1 and v != b"\0" for t, v in _items(next(_items(constraints))[1])),
+        is_authority=_is_authority(version, constraints),
         public_key=list(_items(parts[5][1]))[1][1][1:],
         subject_key_id=next(_items(extensions[_SUBJECT_KEY_ID]))[1] if _SUBJECT_KEY_ID in extensions else b"",
         authority_key_id=_authority_key_id(extensions.get(_AUTHORITY_KEY_ID, b"")),
     )
+
+
+def _is_authority(version: int, constraints: bytes) -> bool:
+    if not constraints:
+        return version < 3
+    return any(tag == 1 and value != b"\0" for tag, value in _items(next(_items(constraints))[1]))
 
 
 def _items(der: bytes) -> Iterator[tuple[int, bytes]]:

@@ -22,6 +22,17 @@ SERVER = Certificate(
 )  # fmt: skip
 ITEMS = (Authority("ca", "test-ca"), SigningKey("sa"), SERVER, Certificate("client", "cl"))
 
+VERSION_1 = b"""
+-----BEGIN CERTIFICATE-----
+MIIBGTCBvwIUN65ONMc9YB3N7M2aI2zKEXlmYFowCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDb2xkMCAXDTI2MTEyNzA4MDE1NloYDzIxMjYxMTAzMDgwMTU2WjAOMQww
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS7ttNcTIqKoRC3
+azILKG6E7Vm2c70Tq2PeEJr2Lc70wg6TZYqDi4iUYricXKzDR7zq+wuyR2XchgHI
+ucgsSe5zMAoGCCqGSM49BAMCA0kAMEYCIQDoJyRjnN++gUs5NhTUlWDmgYV8qxPB
+cXdXaggoYDOsFQIhAOZDRaICsnKGUmkRVdcQWQlreR2EPx1ZBe0u0YNEwG2O
+-----END CERTIFICATE-----
+"""
+
 
 @pytest.fixture
 def clock():
@@ -60,6 +71,12 @@ def test_facts_agree_with_what_was_asked(pki, clock):
     assert (ca.is_authority, server.is_authority) == (True, False)
     assert (server.issuer, server.authority_key_id) == (ca.subject, ca.subject_key_id)
     assert facts(pki, "client").usages == {"client"}
+
+
+def test_an_old_authority_without_extensions_is_one():
+    """Version 1 has no way to say it. Go's x509 believes its signatures, too."""
+    (old,) = certificate.pem_blocks(VERSION_1)
+    assert certificate.read(old).is_authority
 
 
 def test_a_good_directory_needs_no_cryptography(tmp_path):
