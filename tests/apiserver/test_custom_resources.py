@@ -510,4 +510,4 @@ async def test_an_object_that_the_schema_cannot_read_any_more_is_still_shown(ser
     await server.redefine(embed)
     assert (await server.json("GET", f"{V1}/a"))["spec"]["o"]["kind"] == 1
     assert (await server.json("GET", V1))["items"][0]["spec"]["o"]["kind"] == 1
-    assert (await server.patch(f"{V1}/a", {"spec": {"replicas": 1}}))["code"] == 400
+    assert (await server.patch(f"{V1}/a", {"spec": {"replicas": 1}}))["code"] == 422

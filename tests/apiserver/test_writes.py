@@ -219,6 +219,74 @@ async def test_a_patch_that_is_none_is_refused(server: Harness) -> None:
     assert "fieldManager: Required value: is required for apply patch" in apply["message"]
 
 
+_STRICT = "fieldValidation=Strict"
+
+
+@pytest.mark.parametrize(
+    ("type_", "patch", "query", "why"),
+    [
+        (
+            PatchType.STRATEGIC,
+            b'{"metadata":{"labels":"no"}}',
+            "",
+            'patch: Invalid value: "map[metadata:map[labels:no]]": cannot restore map from string',
+        ),
+        (
+            PatchType.STRATEGIC,
+            b'{"metadata":{"finalizers":{"a":true}},"immutable":null}',
+            "",
+            '"map[immutable:<nil> metadata:map[finalizers:map[a:true]]]": cannot restore slice from map',
+        ),
+        (
+            PatchType.MERGE,
+            b'{"immutable":"yes"}',
+            "",
+            "json: cannot unmarshal string into Go struct field ConfigMap.immutable of type bool",
+        ),
+        (
+            PatchType.MERGE,
+            b'{"metadata":3}',
+            "",
+            "json: cannot unmarshal number into Go struct field ConfigMap.metadata",
+        ),
+        (
+            PatchType.STRATEGIC,
+            b'{"data":{"a":"1","a":"2"},"more":1}',
+            _STRICT,
+            'strict decoding error: duplicate field "data.a", unknown field "more"',
+        ),
+        (PatchType.MERGE, b'{"data":{"a":"1","a":"2"}}', _STRICT, 'strict decoding error: duplicate field "data.a"'),
+        (
+            PatchType.JSON,
+            b'[{"op":"add","path":"/more","value":1,"foo":2,"op":"add"}]',
+            _STRICT,
+            'strict decoding error: json patch unknown field "[0].foo", json patch duplicate field "[0].op", '
+            'unknown field "more"',
+        ),
+    ],
+)
+async def test_a_patch_whose_result_cannot_be_read_is_invalid(
+    server: Harness, type_: PatchType, patch: bytes, query: str, why: str
+) -> None:
+    await server.client.create(gvr.CONFIG_MAPS, config_map())
+    headers = {"content-type": type_.value}
+    refused = await server.json("PATCH", f"{CONFIG_MAPS}/a", body=patch, headers=headers, query=query)
+    assert (refused["code"], refused["reason"]) == (422, "Invalid")
+    assert refused["message"].startswith(' "" is invalid: patch: Invalid value: ')
+    assert why in refused["message"]
+    assert (await server.client.get(gvr.CONFIG_MAPS, "default", "a"))["metadata"]["name"] == "a"
+
+
+async def test_doubled_and_unknown_fields_of_a_patch_are_told(server: Harness) -> None:
+    await server.client.create(gvr.CONFIG_MAPS, config_map())
+    body = b'{"data":{"a":"1","a":"2"},"more":1}'
+    response = await server.request(
+        "PATCH", f"{CONFIG_MAPS}/a", body=body, headers={"content-type": PatchType.MERGE.value}
+    )
+    assert response.status == 200
+    assert response.headers["warning"] == '299 - "duplicate field \\"data.a\\"", 299 - "unknown field \\"more\\""'
+
+
 @pytest.mark.parametrize("port", [[], {}, [{}]])
 async def test_a_merge_key_that_is_no_scalar_is_refused(server: Harness, port: object) -> None:
     await server.client.create(gvr.SERVICES, service())

@@ -27,6 +27,7 @@ _GO_SCALARS = {
     "byte": "[]uint8",
     "object": "map[string]interface {}",
 }
+_GO_KINDS = {bool: "bool", int: "int64", float: "float64", str: "string", list: "slice", dict: "map"}
 _ZERO: dict[str, Any] = {
     "string": "",
     "byte": "",
@@ -42,7 +43,11 @@ _RANGES = {"int32": 0x80000000, "int64": 0x8000000000000000}
 
 
 class WrongType(Exception):
-    """A value that its field cannot hold; the text is the decoder's."""
+    """A value that its field cannot hold; the text is the decoder's, `restoring` that of upstream's conversion of maps to objects."""
+
+    def __init__(self, text: str, restoring: str = "") -> None:
+        super().__init__(text)
+        self.restoring = restoring or text
 
 
 class Repair:
@@ -72,13 +77,14 @@ class Repair:
             return _scalar(found.name, value, fields)
         if isinstance(found, ListOf):
             if not isinstance(value, list):
-                raise _wrong(value, fields, go_type(found))
+                raise _wrong(value, fields, go_type(found), _not_restored("slice", value))
             return [
                 _zero(found.item) if item is None else self._value(found.item, item, f"{path}[{index}]", fields)
                 for index, item in enumerate(value)
             ]
         if not isinstance(value, dict):
-            raise _wrong(value, fields, go_type(found))
+            what = "map" if isinstance(found, MapOf) else "struct"
+            raise _wrong(value, fields, go_type(found), _not_restored(what, value))
         if isinstance(found, MapOf):
             return {
                 key: _zero(found.value) if item is None else self._value(found.value, item, f"{path}.{key}", fields)
@@ -127,17 +133,35 @@ def _scalar(name: str, value: Any, fields: tuple[str, ...]) -> Any:
         case _:
             fits = name == "object" and isinstance(value, dict)
     if not fits:
-        raise _wrong(value, fields, _GO_SCALARS[name], shows_number=name in _RANGES)
+        raise _wrong(value, fields, _GO_SCALARS[name], _not_converted(name, value), shows_number=name in _RANGES)
     if name == "byte":
         _check_bytes(value)
     return value
 
 
-def _wrong(value: Any, fields: tuple[str, ...], type_: str, *, shows_number: bool = False) -> WrongType:
+def _wrong(value: Any, fields: tuple[str, ...], type_: str, restoring: str, *, shows_number: bool = False) -> WrongType:
     what = _json_name(value)
     if what == "number" and shows_number:
         what = f"number {value}"
-    return WrongType(f"json: cannot unmarshal {what} into Go struct field {'.'.join(fields)} of type {type_}")
+    return WrongType(
+        f"json: cannot unmarshal {what} into Go struct field {'.'.join(fields)} of type {type_}", restoring
+    )
+
+
+def _not_restored(what: str, value: Any) -> str:
+    return f"cannot restore {what} from{':' if what == 'struct' else ''} {_GO_KINDS[type(value)]}"
+
+
+def _not_converted(name: str, value: Any) -> str:
+    if name == "byte":
+        return _not_restored("slice", value)
+    if name == "object":
+        return ""
+    numbers = ("int32", "int64", "double")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and (name in numbers or (name == "string" and isinstance(value, int))):
+        return f"cannot convert {_GO_KINDS[type(value)]} to {_GO_SCALARS[name]}"
+    return f"unrecognized type: {_GO_SCALARS[name]}"
 
 
 def _json_name(value: Any) -> str:

@@ -26,6 +26,22 @@ class FieldValidation(StrEnum):
     STRICT = "Strict"
 
 
+class CannotBeHandled(status.BadRequest):
+    """An object that its schema refuses: for `problems`, which only strict validation minds, or because a value cannot be read."""
+
+    def __init__(self, api_version: str, kind: str, why: WrongType | Sequence[str]) -> None:
+        self.why = str(why) if isinstance(why, WrongType) else strict_error(why)
+        self.restoring = why.restoring if isinstance(why, WrongType) else self.why
+        """What a strategic merge patch with this result is told."""
+        self.problems = () if isinstance(why, WrongType) else tuple(why)
+        version = api_version.rpartition("/")[2]
+        super().__init__(f'{kind} in version "{version}" cannot be handled as a {kind}: {self.why}')
+
+
+def strict_error(problems: Iterable[str]) -> str:
+    return f"strict decoding error: {', '.join(problems)}"
+
+
 class Schema:
     """What is known of a kind's objects."""
 
@@ -52,7 +68,7 @@ class Schema:
             f'duplicate field "{path}"' for path in duplicates
         ]
         if problems and strict is FieldValidation.STRICT:
-            raise self._cannot_be_handled(f"strict decoding error: {', '.join(problems)}")
+            raise CannotBeHandled(self.api_version, self.kind, problems)
         return problems if strict is FieldValidation.WARN else []
 
     def prune(self, obj: Object, *, strict: FieldValidation = FieldValidation.WARN) -> list[str]:
@@ -60,7 +76,7 @@ class Schema:
         but nulls."""
         problems = [f'unknown field "{path}"' for path in self.repair(obj)]
         if problems and strict is FieldValidation.STRICT:
-            raise self._cannot_be_handled(f"strict decoding error: {', '.join(problems)}")
+            raise CannotBeHandled(self.api_version, self.kind, problems)
         return problems if strict is FieldValidation.WARN else []
 
     def repair(self, obj: Object) -> list[str]:
@@ -69,7 +85,7 @@ class Schema:
         try:
             repair.struct(self.struct, obj, "", (self.kind,))
         except WrongType as error:
-            raise self._cannot_be_handled(str(error)) from None
+            raise CannotBeHandled(self.api_version, self.kind, error) from None
         return repair.unknown
 
     def default(self, obj: Object) -> None:
@@ -97,10 +113,6 @@ class Schema:
             found = struct.fields[name]
             struct = _struct_within(found.type)
         return found
-
-    def _cannot_be_handled(self, why: str) -> status.BadRequest:
-        version = self.api_version.rpartition("/")[2]
-        return status.BadRequest(f'{self.kind} in version "{version}" cannot be handled as a {self.kind}: {why}')
 
 
 def _struct_within(found: Type) -> Struct | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.schema.repair import Repair, WrongType
-from pilothouse.api.schema.schema import FieldValidation, Schema
+from pilothouse.api.schema.schema import CannotBeHandled, FieldValidation, Schema
 from pilothouse.api.schema.types import META, Struct, catalog
 from pilothouse.api.structural.default import default, drop_nulls
 from pilothouse.api.structural.embedded import coerce, load_metadata
@@ -55,12 +55,12 @@ class CustomSchema(Schema):
         try:
             unknown = self._settle(obj)
         except WrongType as error:
-            raise self._cannot_be_handled(str(error)) from None
+            raise CannotBeHandled(self.api_version, self.kind, error) from None
         problems = [f'duplicate field "{path}"' for path in duplicates] + [
             f'unknown field "{path}"' for path in unknown
         ]
         if problems and strict is FieldValidation.STRICT:
-            raise self._cannot_be_handled(f"strict decoding error: {', '.join(problems)}")
+            raise CannotBeHandled(self.api_version, self.kind, problems)
         return problems if strict is FieldValidation.WARN else []
 
     def repair(self, obj: Object) -> list[str]:
@@ -74,7 +74,7 @@ class CustomSchema(Schema):
                 unknown = repair.unknown
             return [*unknown, *prune(obj, self.structural), *coerce(obj, self.structural)]
         except WrongType as error:
-            raise self._cannot_be_handled(str(error)) from None
+            raise CannotBeHandled(self.api_version, self.kind, error) from None
 
     def default(self, obj: Object) -> None:
         default(obj, self.structural)

@@ -26,8 +26,8 @@ from pilothouse.apiserver.present import object_response, value_response
 from pilothouse.apiserver.registry import Change, Registry, Write
 from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.apply import applied, configuration, is_apply
-from pilothouse.apiserver.verbs.body import load, read_object
-from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
+from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.apiserver.verbs.patch_body import Patch
 from pilothouse.kit.http.message import Response
 
 SUCCESS: Mapping[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
@@ -186,11 +186,10 @@ def _replacing(
 def _patching(
     call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
 ) -> Change:
-    type_, document = patch_type(call, endpoint), patch_document(call)
+    document = Patch(call, endpoint, options)
 
     async def change(present: Object) -> Object:
-        base = json_copy(present)
-        sent = load(apply_patch(type_, base, document, endpoint), call, endpoint, options)
+        sent = document.result(json_copy(present), call, endpoint, options)
         rules.check_name(sent, call.info.namespace, call.info.name)
         _keep_preconditions(present, sent)
         take(present, sent)

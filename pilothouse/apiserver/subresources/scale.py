@@ -29,7 +29,7 @@ from pilothouse.apiserver.present import value_response
 from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.tracking import manager_of
 from pilothouse.apiserver.verbs.apply import configuration, is_apply
-from pilothouse.apiserver.verbs.patch import apply_patch, patch_document, patch_type
+from pilothouse.apiserver.verbs.patch_body import Patch
 from pilothouse.kit.http.message import Response
 
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -71,13 +71,10 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
             call.warnings.extend(spoken.schema.load(scale, strict=options.field_validation))
             return scale
     else:
-        type_, document = patch_type(call, endpoint), patch_document(call)
+        document = Patch(call, endpoint, options)
 
         def wanted(old: Object) -> Object:
-            patched = apply_patch(type_, json_copy(old), document, spoken)
-            check_identity(patched, spoken.gvr)
-            call.warnings.extend(spoken.schema.load(patched, strict=options.field_validation))
-            return tracked(old, patched)
+            return tracked(old, document.result(json_copy(old), call, spoken, options))
 
     async def change(present: Object) -> Object:
         entries = present["metadata"].get("managedFields") or []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pilothouse.api.meta import Object
-from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, decode
 from pilothouse.apiserver.endpoint import Endpoint
@@ -25,9 +24,7 @@ def load(
     metadata = obj.setdefault("metadata", {})
     if metadata is None:
         obj["metadata"] = metadata = {}
-    if not isinstance(metadata, dict):
-        raise BadRequest(f"{endpoint.gvr.kind}.metadata must be an object")
-    if metadata.get("managedFields") == []:
+    if isinstance(metadata, dict) and metadata.get("managedFields") == []:
         # The other way to say that ownership is to be forgotten; an empty list would be left out.
         metadata["managedFields"] = [{}]
     call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates)
