@@ -18,7 +18,6 @@ from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.call import Authorizer, Call
-from pilothouse.apiserver.effects import warning_of
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import internal, not_acceptable, page_not_found, unavailable
 from pilothouse.apiserver.metrics import RequestMetrics
@@ -93,7 +92,8 @@ class ApiServer:
     """Answers requests. It has no sockets and starts no tasks: a `kit.http.server.Server` or an in-process transport calls `handle`.
 
     `answerers` are keyed by (group, plural, subresource), `connectors` likewise; `paths` by the path, or by its beginning up to a
-    slash (`/openapi/`). `lifecycles` may be filled until the first request.
+    slash (`/openapi/`). `lifecycles` may be filled until the first request. `write_warnings` go to who
+    creates, updates or patches an object of a kind.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class ApiServer:
         answerers: Mapping[tuple[str, str, str], Answerer] | None = None,
         connectors: Mapping[tuple[str, str, str], Connector] | None = None,
         paths: Mapping[str, Connector] | None = None,
+        write_warnings: Mapping[GVR, str] | None = None,
     ) -> None:
         self.cachers = cachers
         self.resources = tuple(resources)
@@ -131,6 +132,7 @@ class ApiServer:
         self._auditor = auditor
         self._lifecycles = {} if lifecycles is None else lifecycles
         self._ttl_s = ttl_s or {}
+        self._write_warnings = write_warnings or {}
         self._answerers = dict(answerers or {})
         self._connectors = dict(connectors or {})
         self._subhandlers = subhandlers(self.registry)
@@ -290,8 +292,10 @@ class ApiServer:
             call.warnings.append(endpoint.resource.deprecation)
         if info.subresource:
             return await self._serve_subresource(call, endpoint)
-        if info.verb in _EFFECTIVE_VERBS and (warning := warning_of(endpoint.resource.gvr)):
-            call.warnings.append(warning)
+        if self._write_warnings and info.verb in _EFFECTIVE_VERBS:
+            warning = self._write_warnings.get(endpoint.resource.gvr)
+            if warning is not None:
+                call.warnings.append(warning)
         if info.verb not in endpoint.verbs or not is_routed(info):
             raise method_not_allowed()
         call.output = endpoint.output(call.request.headers.get("accept", ""))

@@ -1,7 +1,8 @@
-"""Kinds whose objects are kept while nothing in this version acts on them.
+"""Kinds whose objects are kept while nothing in a cluster of this version's own components acts on them.
 
-Who writes one is told so by a warning, which kubectl shows: a client must not believe that something happens which does not. A kind leaves
-this table when what acts on it is there.
+Who writes one in such a cluster is told so by a warning, which kubectl shows: a client must not believe that something happens which does
+not. A kind leaves this table when what acts on it is there. An API server by itself cannot know which components run beside it, and
+does not warn.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ WITHOUT_EFFECT: Mapping[GVR, str] = {
 """By kind at its stored version: what does not happen."""
 
 
-def warning_of(kind: GVR) -> str:
-    """The warning for who writes an object of `kind`; empty for a kind that has its effect."""
-    missing = WITHOUT_EFFECT.get(kind)
-    return f"{kind.kind}.{kind.api_version} is stored, but in this version {missing}" if missing else ""
+def warnings() -> Mapping[GVR, str]:
+    """The warning for who writes an object, by kind."""
+    return {
+        kind: f"{kind.kind}.{kind.api_version} is stored, but in this version {missing}"
+        for kind, missing in WITHOUT_EFFECT.items()
+    }

@@ -81,6 +81,7 @@ FLAGS = (
     Flag("kubelet-certificate-authority", "", "authority of the kubelets' certificates, PEM"),
     Flag("kubelet-client-certificate", "", "certificate shown to kubelets, PEM"),
     Flag("kubelet-client-key", "", "its key, PEM"),
+    Flag("warn-without-effect", False, "warn who writes a kind that no component of `pilothouse up` acts on", boolean),
 )
 
 
@@ -104,6 +105,7 @@ def options_of(values: Values) -> ServerOptions:
         security=_security(values),
         proxy_client=_proxy_client(values),
         seats=_seats(values),
+        warns_without_effect=values.warn_without_effect,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.table import RESOURCES
-from pilothouse.apiserver import security, version
+from pilothouse.apiserver import effects, security, version
 from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.aggregation.trust import Trust
@@ -55,6 +55,8 @@ class ServerOptions:
     """By what extension servers know this one."""
     seats: int = DEFAULT_SEATS
     """How many requests are worked on at once, by all priority levels together."""
+    warns_without_effect: bool = False
+    """Whether who writes a kind is told that none of Pilothouse's own components acts on it."""
 
 
 async def assemble(
@@ -99,6 +101,7 @@ async def assemble(
         answerers=secured.answerers,
         connectors=secured.connectors,
         paths={**secured.paths, **_paths(options, store, discovery, openapi)},
+        write_warnings=effects.warnings() if options.warns_without_effect else None,
     )
     aggregator = Aggregator(server, objects, discovery.serve_remote, clock, rng, credentials=options.proxy_client)
     publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)

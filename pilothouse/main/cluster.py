@@ -62,6 +62,7 @@ def _api_server_flags(settings: Settings, paths: Paths) -> list[str]:
         "proxy-client-key-file": pki.key_path("front-proxy-client"),
         "kubelet-client-certificate": pki.certificate_path(kubelet_client),
         "kubelet-client-key": pki.key_path(kubelet_client),
+        "warn-without-effect": "true",
     }
     return [f"--{name}={value}" for name, value in flags.items()]
 
