@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import orjson
 
@@ -86,9 +87,9 @@ class Endpoint:
             )
         return tracker
 
-    def to_stored(self, obj: Object) -> Object:
-        """An object of a client in the version that is stored, with its defaults."""
-        self.schema.default(obj)
+    def to_stored(self, obj: Object, like: Mapping[str, Any] | None = None) -> Object:
+        """An object of a client in the version that is stored, with its defaults; `like` has them already."""
+        self.schema.default(obj, like=like)
         if self.is_converted:
             from pilothouse.api.convert import convert
 

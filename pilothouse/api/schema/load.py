@@ -9,7 +9,7 @@ them is first met.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +43,23 @@ def loader(struct: Struct) -> Load:
     if found is None:
         found = struct.passes["load"] = _compile(struct)
     return found
+
+
+def load_changed(struct: Struct, obj: Object, before: Mapping[str, Any]) -> None:
+    """The pass for an object that shares (`is`) with `before`, which has been through it, the fields that it did not change."""
+    changed = {key: value for key, value in obj.items() if value is not before.get(key, _MISSING)}
+    given = tuple(changed)
+    loader(struct)(changed)
+    for key in given:
+        if key in changed:
+            obj[key] = changed[key]
+        else:
+            del obj[key]
+    for key, value in changed.items():
+        obj.setdefault(key, value)
+
+
+_MISSING = object()
 
 
 def _compile(struct: Struct) -> Load:

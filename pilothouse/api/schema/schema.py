@@ -6,14 +6,15 @@ promises. Both work in place on a draft that the caller owns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
+from typing import Any
 
 from pilothouse.api import status
 from pilothouse.api.meta import Object
 from pilothouse.api.schema import defaults
-from pilothouse.api.schema.load import Irregular, loader
+from pilothouse.api.schema.load import Irregular, load_changed, loader
 from pilothouse.api.schema.repair import Repair, WrongType
 from pilothouse.api.schema.types import Field, ListOf, MapOf, Struct, Type, catalog, struct_of
 
@@ -51,15 +52,24 @@ class Schema:
         self.struct = struct
 
     def load(
-        self, obj: Object, *, strict: FieldValidation = FieldValidation.WARN, duplicates: Iterable[str] = ()
+        self,
+        obj: Object,
+        *,
+        strict: FieldValidation = FieldValidation.WARN,
+        duplicates: Iterable[str] = (),
+        like: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Brings a decoded object into the form in which it is kept; returns warnings.
 
-        Unknown fields are removed. `duplicates` are the paths that `duplicate_fields` found in the text. Raises BadRequest for a value
-        of the wrong type, and with STRICT for an unknown or duplicate field.
+        Unknown fields are removed. `duplicates` are the paths that `duplicate_fields` found in the text. What is the very same in `like`,
+        a loaded object, is not looked at. Raises BadRequest for a value of the wrong type, and with STRICT for an unknown or duplicate
+        field.
         """
         try:
-            loader(self.struct)(obj)
+            if like is None:
+                loader(self.struct)(obj)
+            else:
+                load_changed(self.struct, obj, like)
             unknown: list[str] = []
         except Irregular:
             unknown = self.repair(obj)
@@ -88,9 +98,13 @@ class Schema:
             raise CannotBeHandled(self.api_version, self.kind, error) from None
         return repair.unknown
 
-    def default(self, obj: Object) -> None:
-        """Fills in the defaults of the kind's version."""
-        defaults.defaulter(self.struct)(obj)
+    def default(self, obj: Object, *, like: Mapping[str, Any] | None = None) -> None:
+        """Fills in the defaults of the kind's version; `like` is an object that has them already.
+
+        Metadata has none: an object that differs from `like` only there needs none.
+        """
+        if like is None or not _differ_only_in_metadata(obj, like):
+            defaults.defaulter(self.struct)(obj)
 
     def empty(self, *names: str) -> Object:
         """The empty value of the struct at a path of fields, with what is always written: `empty("status")`."""
@@ -113,6 +127,12 @@ class Schema:
             found = struct.fields[name]
             struct = _struct_within(found.type)
         return found
+
+
+def _differ_only_in_metadata(obj: Object, like: Mapping[str, Any]) -> bool:
+    if obj.keys() != like.keys():
+        return False
+    return all(value is like[key] for key, value in obj.items() if key != "metadata")
 
 
 def _struct_within(found: Type) -> Struct | None:

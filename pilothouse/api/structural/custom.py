@@ -49,9 +49,14 @@ class CustomSchema(Schema):
         return struct_of(self.structural, self.name)
 
     def load(
-        self, obj: Object, *, strict: FieldValidation = FieldValidation.WARN, duplicates: Iterable[str] = ()
+        self,
+        obj: Object,
+        *,
+        strict: FieldValidation = FieldValidation.WARN,
+        duplicates: Iterable[str] = (),
+        like: Mapping[str, Any] | None = None,
     ) -> list[str]:
-        """See `Schema.load`. Values of wrong types are left to validation, but for those of metadata."""
+        """See `Schema.load`; the whole object is looked at. Values of wrong types are left to validation, but for those of metadata."""
         try:
             unknown = self._settle(obj)
         except WrongType as error:
@@ -76,7 +81,7 @@ class CustomSchema(Schema):
         except WrongType as error:
             raise CannotBeHandled(self.api_version, self.kind, error) from None
 
-    def default(self, obj: Object) -> None:
+    def default(self, obj: Object, *, like: Mapping[str, Any] | None = None) -> None:
         default(obj, self.structural)
 
     def empty(self, *names: str) -> Object:

@@ -22,6 +22,16 @@ _METADATA = Path("metadata")
 _SPEC = Path("spec")
 
 
+def validate_changed_pod(new: Part, old: Part) -> list[FieldError]:
+    """Faults in a pod that takes the place of `old`, and in the change.
+
+    Most changes are of labels, owners and finalizers: then the spec and the annotations are what they were found to be before.
+    """
+    if new.get("spec") == old.get("spec") and new["metadata"].get("annotations") == old["metadata"].get("annotations"):
+        return []
+    return [*validate_pod(new), *validate_pod_update(new, old)]
+
+
 def validate_pod_update(new: Part, old: Part) -> list[FieldError]:
     """Faults in a change of a pod through the pod itself: hardly anything of its spec may change."""
     errors: Errors = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import orjson
 
@@ -45,7 +46,7 @@ class CustomEndpoint(Endpoint):
     def owned_versions(self) -> Versions:
         return CustomVersions(self._versions)
 
-    def to_stored(self, obj: Object) -> Object:
+    def to_stored(self, obj: Object, like: Mapping[str, Any] | None = None) -> Object:
         """A client's object with its defaults; the registry works at the version that is addressed."""
         self.schema.default(obj)
         return obj

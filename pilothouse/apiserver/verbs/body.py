@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, decode
@@ -18,15 +21,20 @@ def read_object(call: Call, endpoint: Endpoint, options: WriteOptions) -> Object
 
 
 def load(
-    obj: Object, call: Call, endpoint: Endpoint, options: WriteOptions, duplicates: list[str] | tuple[()] = ()
+    obj: Object,
+    call: Call,
+    endpoint: Endpoint,
+    options: WriteOptions,
+    duplicates: list[str] | tuple[()] = (),
+    like: Mapping[str, Any] | None = None,
 ) -> Object:
-    """The same for an object that is decoded already."""
+    """The same for an object that is decoded already. What is the very same in `like`, a stored object, needs no second look."""
     metadata = obj.setdefault("metadata", {})
     if metadata is None:
         obj["metadata"] = metadata = {}
     if isinstance(metadata, dict) and metadata.get("managedFields") == []:
         # The other way to say that ownership is to be forgotten; an empty list would be left out.
         metadata["managedFields"] = [{}]
-    call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates)
+    call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates, like=like)
     obj.setdefault("metadata", {})
-    return endpoint.to_stored(obj)
+    return endpoint.to_stored(obj, like)

@@ -56,7 +56,7 @@ class Patch:
         patched = self._applied(obj, self._document, endpoint)
         check_identity(patched, endpoint.gvr)
         try:
-            loaded = load(patched, call, endpoint, options)
+            loaded = load(patched, call, endpoint, options, like=obj)
         except CannotBeHandled as error:
             why = strict_error([*self._problems, *error.problems]) if error.problems else error.why
             if self._type == STRATEGIC_PATCH and not error.problems:

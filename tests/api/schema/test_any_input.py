@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.api.kinds.table import by_kind
-from pilothouse.api.schema import schema_of
+from pilothouse.api.patch import merge
+from pilothouse.api.schema import Schema, schema_of
 from pilothouse.api.schema.types import ListOf, MapOf, Scalar, Type, struct_of
 from pilothouse.api.status import BadRequest
 
@@ -86,3 +87,32 @@ def test_any_object_is_refused_or_settles(api_version: str, kind: str, data: st.
     resource.warnings(obj)
     for column in resource.columns:
         column.cell(obj, 1.8e9)
+
+
+def objects(schema: Schema) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {}, optional={name: values(field.type, 4) for name, field in schema.struct.fields.items()}
+    )
+
+
+def settled(schema: Schema, obj: Any, like: Any = None) -> Any:
+    """Warnings and the object that is kept, or the refusal."""
+    try:
+        warnings = schema.load(obj, like=like)
+        schema.default(obj, like=like)
+    except BadRequest as error:
+        return error.message
+    return warnings, obj
+
+
+@pytest.mark.parametrize(("api_version", "kind"), KINDS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_a_patch_leaves_alone_need_not_be_read_again(api_version: str, kind: str, data: st.DataObject) -> None:
+    schema = schema_of(api_version, kind)
+    stored, patch = data.draw(objects(schema)), data.draw(objects(schema))
+    if isinstance(settled(schema, stored), str):
+        return
+    patched = merge.apply(stored, patch)
+    whole = settled(schema, orjson.loads(orjson.dumps(patched)))
+    assert settled(schema, patched, stored) == whole

@@ -7,7 +7,11 @@ import pytest
 from pilothouse.api.validate.pod import validate_pod
 from pilothouse.api.validate.pod_resize import validate_pod_resize
 from pilothouse.api.validate.pod_status import validate_pod_status_update
-from pilothouse.api.validate.pod_update import validate_ephemeral_containers_update, validate_pod_update
+from pilothouse.api.validate.pod_update import (
+    validate_changed_pod,
+    validate_ephemeral_containers_update,
+    validate_pod_update,
+)
 from tests.api.validate.loaded import DELETED, changed, loaded, texts
 
 POD: dict[str, Any] = {
@@ -194,6 +198,17 @@ def stored(pod: dict[str, Any]) -> dict[str, Any]:
 def test_updates(path: str, value: Any, faults: list[str]) -> None:
     old = stored(POD)
     assert texts(validate_pod_update(changed(old, path, value), old)) == faults
+
+
+def test_what_an_update_leaves_alone_is_not_judged_again() -> None:
+    """So that labels can be changed of a pod that was stored before a rule came."""
+    old = changed(stored(POD), "spec.dnsPolicy", "Old")
+    assert texts(validate_changed_pod(changed(old, "metadata.labels", {"a": "b"}), old)) == []
+    cost = {"controller.kubernetes.io/pod-deletion-cost": "much"}
+    assert texts(validate_changed_pod(changed(old, "metadata.annotations", cost), old)) == [
+        'metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "much": must be a 32bit integer',
+        'spec.dnsPolicy: Unsupported value: "Old": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"',
+    ]
 
 
 def test_what_was_given_may_not_be_taken() -> None:
