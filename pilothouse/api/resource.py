@@ -146,6 +146,8 @@ class Resource:
 
     stored_version: str = ""
     """The version that objects are stored at, where it is not that of `gvr`."""
+    served_versions: Sequence[str] = ()
+    """Of a custom kind: all versions at which it is served, in the order of its definition."""
     merges_strategically: bool = True
     """Whether strategic merge patches are understood."""
     ratchets: bool = False

@@ -24,7 +24,7 @@ from pilothouse.apiserver.metrics import RequestMetrics
 from pilothouse.apiserver.negotiate import ACCEPTED, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
-from pilothouse.apiserver.registry import Lifecycle, Registry
+from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
 from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
 from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.verbs.body import read_object
@@ -160,7 +160,12 @@ class ApiServer:
             self._endpoints.pop((gvr.group, gvr.version, gvr.plural), None)
 
     async def custom_registry(
-        self, resource: Resource, stored: Resource, read: Callable[[Cached], Object], lifecycle: Lifecycle | None
+        self,
+        resource: Resource,
+        stored: Resource,
+        read: Callable[[Cached], Object],
+        lifecycle: Lifecycle | None,
+        translation: Translation | None = None,
     ) -> Registry:
         """A registry of one version of a kind, whose objects are cached as `stored`. Raises StoreUnavailable."""
         return Registry(
@@ -172,6 +177,7 @@ class ApiServer:
             admission=self._admission,
             lifecycle=lifecycle,
             read=read,
+            translation=translation,
         )
 
     async def run(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.registry import Translation
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
@@ -60,6 +63,8 @@ class Attributes:
     """What admission has to say to the audit log, by key."""
     reinvocation: Reinvocation | None = None
     """Made by the first plugin that needs it."""
+    translation: Translation | None = None
+    """What takes the objects of a custom kind to other versions, where these differ in more than their names."""
 
 
 class Admission(Protocol):

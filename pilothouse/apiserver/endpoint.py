@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -15,9 +15,14 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
+from pilothouse.api.selector import FieldSelector
 from pilothouse.apiserver.negotiate import Output, negotiate
 from pilothouse.apiserver.registry import Registry
+from pilothouse.store.cached import Cached
+from pilothouse.store.cacher import Cacher
 from pilothouse.store.event import Encoder
+
+T = TypeVar("T")
 
 
 class Endpoint:
@@ -29,6 +34,8 @@ class Endpoint:
         self.verbs = frozenset(resource.verbs)
         self.subresources: Mapping[str, Subresource] = {sub.name: sub for sub in resource.subresources}
         self.is_converted = gvr != resource.gvr
+        self.asks = False
+        """Whether objects at other versions have to be asked for, in `settled`."""
         self.encoders: dict[object, Encoder] = {}
         """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
         self._open_registry = open_registry
@@ -64,6 +71,25 @@ class Endpoint:
         if self._registry is None:
             self._registry = await self._open_registry()
         return self._registry
+
+    def check_selectable(self, fields: FieldSelector | None) -> None:
+        """Raises BadRequest for a field that the cacher knows and this version does not."""
+
+    async def cacher(self) -> Cacher:
+        """What lists and watches are answered from; `wire` and `from_stored` take what it holds."""
+        return (await self.registry()).cacher
+
+    async def answered(self, wire: bytes) -> bytes:
+        """A stored object in wire form, as `wire` takes it: a kind that is converted elsewhere asks there. Raises StatusError."""
+        return wire
+
+    async def loaded(self, cached: Cached) -> Object:
+        """A stored object in the version that the client addressed. Raises StatusError."""
+        return self.from_stored(cached.object())
+
+    async def settled(self, work: Callable[[], T]) -> T:
+        """The outcome of `work`, which may need objects at other versions, and may be called more than once. Raises StatusError."""
+        return work()
 
     @cached_property
     def schema(self) -> Schema:

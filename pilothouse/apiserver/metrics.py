@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import resource
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.route import RequestInfo
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.metrics import Family
 
 _BUCKETS_S = (
     0.005,
@@ -60,6 +61,11 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self._series: dict[_Key, _Series] = {}
+        self._others: list[Callable[[], Iterable[Family]]] = []
+
+    def add(self, families: Callable[[], Iterable[Family]]) -> None:
+        """Tell what others have counted as well."""
+        self._others.append(families)
 
     def observe(self, info: RequestInfo | None, code: int, seconds: float) -> None:
         """Count one request; `info` is None for one that was not understood. A watch counts when it has begun."""
@@ -80,7 +86,10 @@ class RequestMetrics:
         series.seconds += seconds
 
     async def serve(self, call: Call) -> Response:
-        return Response(200, _HEADERS, "\n".join([*self._lines(), *_process_lines(), ""]).encode())
+        lines = [*self._lines(), *_process_lines()]
+        for families in self._others:
+            lines += (line for family in families() if not family.is_empty for line in family.lines)
+        return Response(200, _HEADERS, "\n".join([*lines, ""]).encode())
 
     def _lines(self) -> Iterable[str]:
         yield "# HELP apiserver_request_total Requests by verb, resource and status code."

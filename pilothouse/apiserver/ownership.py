@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pilothouse.api.apply.owners import checked, differ_only_in_time
 from pilothouse.api.meta import Object
 
-Track = Callable[[Mapping[str, Any] | None, Object, float], None]
-"""Sets the managedFields of a draft that replaces the live object (None: there is none) at a time. Runs before admission."""
+Track = Callable[[Mapping[str, Any] | None, Object, float], Awaitable[None] | None]
+"""Sets the managedFields of a draft that replaces the live object (None: there is none) at a time, or when what it returns is awaited.
+
+Runs before admission.
+"""
 
 
 def keep(live: Mapping[str, Any] | None, draft: Object, now: float) -> None:

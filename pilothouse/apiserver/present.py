@@ -36,11 +36,11 @@ _YAML_HEADERS = {"content-type": YAML}
 _PROTOBUF_HEADERS = {"content-type": PROTOBUF}
 
 
-def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes, now: float) -> Response:
-    """One object, given in its stored version's wire form."""
+async def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes, now: float) -> Response:
+    """One object, given in its stored version's wire form. Raises StatusError."""
     output = call.output
     if endpoint.is_converted:
-        wire = endpoint.wire(wire)
+        wire = endpoint.wire(await endpoint.answered(wire))
     if output is PLAIN:
         return body_response(call, code, wire)
     obj = orjson.loads(wire)

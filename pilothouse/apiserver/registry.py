@@ -20,6 +20,7 @@ from pilothouse.api.path import FieldError, Path, invalid, invalid_object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.api.validate.metadata import validate_metadata, validate_metadata_update
+from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver import ownership
 from pilothouse.apiserver.attributes import Admission, Attributes, Operation
@@ -110,6 +111,19 @@ class Deleted:
     is_gone: bool
 
 
+class Translation(Protocol):
+    """Between the version of a registry and the one that is stored, where more than their names differs."""
+
+    async def read(self, cached: Cached) -> Object:
+        """A stored object as the registry works on it. Raises StatusError."""
+
+    async def stored(self, obj: Object) -> Object:
+        """The way back; may share parts with `obj`."""
+
+    async def at(self, obj: Object, gvr: GVR) -> Object:
+        """An object of the registry at another version."""
+
+
 def _never(key: str) -> bool:
     return False
 
@@ -129,8 +143,9 @@ class Registry:
         lifecycle: Lifecycle | None = None,
         ttl_s: float | None = None,
         read: Callable[[Cached], Object] = Cached.object,
+        translation: Translation | None = None,
     ) -> None:
-        """`read` decodes a stored object, in the form that `resource` has."""
+        """`read` decodes a stored object, in the form that `resource` has; `translation` does where that is more than decoding."""
         self.resource = resource
         self.cacher = cacher
         self.admission = admission
@@ -141,6 +156,7 @@ class Registry:
         self._ttl_s = ttl_s
         self._is_stale = store.is_stale if isinstance(store, EncryptedStore) else _never
         self._read = read
+        self._translation = translation
         self._stored_gvr = resource.stored_gvr
 
     async def get(self, namespace: str, name: str) -> Cached:
@@ -166,7 +182,7 @@ class Registry:
         rules.clear_system_fields(metadata)
         rules.set_namespace(metadata, write.namespace if resource.gvr.namespaced else "")
         self._drop_duplicate_owners(metadata, write)
-        self._track(None, obj, write)
+        await self._track(None, obj, write)
         attributes = self._attributes("CREATE", write, obj=obj)
         await self._mutate(attributes, obj)
         base = metadata.get("generateName") if not metadata.get("name") else None
@@ -210,7 +226,7 @@ class Registry:
     async def _put_new(self, obj: Object, write: Write) -> bytes:
         gvr = self.resource.gvr
         name = obj["metadata"]["name"]
-        value = encode(obj, self._stored_gvr)
+        value = await self._encode(obj)
         namespace = write.namespace if gvr.namespaced else ""
         if write.dry_run:
             await self.cacher.fresh()
@@ -281,19 +297,19 @@ class Registry:
         raise AssertionError("unreachable")
 
     async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
-        draft = await change(self._read(present))
-        return await self._replace(present, draft, self._read(present), write)
+        draft = await change(await self._load(present))
+        return await self._replace(present, draft, await self._load(present), write)
 
     async def _update_once(self, present: Cached, change: Change, write: Write, check: Check | None = None) -> bytes:
         resource = self.resource
-        old = self._read(present)
-        draft = await change(self._read(present))
+        old = await self._load(present)
+        draft = await change(self._read(present) if self._translation is None else json_copy(old))
         metadata = draft.setdefault("metadata", {})
         self._check_identity(metadata, present, old, write)
         self._isolate(draft, old, write)
         rules.keep_system_fields(metadata, old["metadata"])
         self._drop_duplicate_owners(metadata, write)
-        self._track(old, draft, write)
+        await self._track(old, draft, write)
         attributes = self._attributes("UPDATE", write, obj=draft, old=old)
         await self._mutate(attributes, draft)
         metadata = draft["metadata"]
@@ -366,7 +382,7 @@ class Registry:
     async def _replace(self, present: Cached, draft: Object, old: Object, write: Write) -> bytes:
         """Store the draft of an update; or nothing, if it changes nothing; or remove it, if nothing holds it any more."""
         if is_removed_by_update(self.resource, draft, old):
-            wire = splice(encode(draft, self._stored_gvr), present.revision)
+            wire = splice(await self._encode(draft), present.revision)
             if not write.dry_run:
                 await self._store.delete(present.key, expect=present.revision)
                 await self.lifecycle.deleted(old)
@@ -375,19 +391,19 @@ class Registry:
         if (
             draft == old
             and not self._is_stale(present.key)
-            and (self._read is Cached.object or self._is_stored_as(draft, present))
+            and (self._read is Cached.object or await self._is_stored_as(draft, present))
         ):
             return present.wire
-        value = encode(draft, self._stored_gvr)
+        value = await self._encode(draft)
         if write.dry_run:
             return splice(value, present.revision)
         revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
         return splice(value, revision)
 
-    def _is_stored_as(self, draft: Object, present: Cached) -> bool:
+    async def _is_stored_as(self, draft: Object, present: Cached) -> bool:
         """Whether writing the draft would store what is stored: if not, an update that changes nothing migrates the object."""
         revision = draft["metadata"].get("resourceVersion")
-        same = encode(draft, self._stored_gvr) == present.value()
+        same = await self._encode(draft) == present.value()
         draft["metadata"]["resourceVersion"] = revision
         return same
 
@@ -413,7 +429,7 @@ class Registry:
         raise AssertionError("unreachable")
 
     async def _delete_once(self, present: Cached, write: Write, options: DeleteOptions) -> Deleted:
-        old = self._read(present)
+        old = await self._load(present)
         check_preconditions(self.resource, old["metadata"], present.resource_version, options)
         attributes = self._attributes("DELETE", write, old=old)
         await self.admission.mutate(attributes)
@@ -431,7 +447,7 @@ class Registry:
         self.resource.mark_deleted(marked)
         if marked == old:
             return Deleted(present.wire, is_gone=False)
-        value = encode(marked, self._stored_gvr)
+        value = await self._encode(marked)
         if write.dry_run:
             return Deleted(splice(value, present.revision), is_gone)
         revision = await self._store.put(present.key, value, expect=present.revision, ttl_s=self._ttl_s)
@@ -449,11 +465,21 @@ class Registry:
 
     # Shared
 
-    def _track(self, live: Mapping[str, Any] | None, draft: Object, write: Write) -> None:
+    async def _load(self, present: Cached) -> Object:
+        return self._read(present) if self._translation is None else await self._translation.read(present)
+
+    async def _encode(self, obj: Object) -> bytes:
+        """The bytes to store. The object loses its resourceVersion."""
+        if self._translation is None:
+            return encode(obj, self._stored_gvr)
+        obj["metadata"].pop("resourceVersion", None)
+        return encode(await self._translation.stored(obj), self._stored_gvr)
+
+    async def _track(self, live: Mapping[str, Any] | None, draft: Object, write: Write) -> None:
         if write.track is None:
             ownership.untracked(live, draft)
-        else:
-            write.track(live, draft, self._clock.now())
+        elif (tracked := write.track(live, draft, self._clock.now())) is not None:
+            await tracked
 
     async def _mutate(self, attributes: Attributes, draft: Object) -> None:
         owners = draft["metadata"].get("managedFields")
@@ -481,6 +507,7 @@ class Registry:
             write.options,
             write.dry_run,
             write.warnings,
+            translation=self._translation,
         )
 
     def _refuse_faults(self, obj: Object, faults: list[FieldError]) -> None:

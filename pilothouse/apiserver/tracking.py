@@ -7,6 +7,7 @@ from typing import Any
 
 from pilothouse.api.apply.tracking import Tracker
 from pilothouse.api.meta import Object
+from pilothouse.api.status import StatusError
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import WriteOptions
@@ -30,9 +31,29 @@ def tracking(call: Call, endpoint: Endpoint, options: WriteOptions) -> Track:
     """For a write by the client: what changes is its own from then on."""
     tracker = endpoint.tracker(call.info.subresource)
     manager = manager_of(call, options)
+    if endpoint.asks:
+        return lambda live, draft, now: _track_asking(endpoint, tracker, manager, live, draft, now)
     if endpoint.gvr == endpoint.resource.gvr:
         return lambda live, draft, now: tracker.update(live, draft, manager, now)
     return lambda live, draft, now: _track_converted(endpoint, tracker, manager, live, draft, now)
+
+
+async def _track_asking(
+    endpoint: Endpoint, tracker: Tracker, manager: str, live: Mapping[str, Any] | None, draft: Object, now: float
+) -> None:
+    """Where entries in the fields of other versions have to be asked for. Without an answer nobody owns anything, as upstream."""
+
+    def update() -> Object:
+        new = {**draft, "metadata": dict(draft["metadata"])}
+        tracker.update(live, new, manager, now)
+        return new
+
+    try:
+        new = await endpoint.settled(update)
+    except StatusError:
+        take(draft["metadata"], None)
+    else:
+        take(draft["metadata"], new["metadata"].get("managedFields"))
 
 
 def _track_converted(

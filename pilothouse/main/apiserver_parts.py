@@ -105,7 +105,7 @@ async def assemble(
     )
     aggregator = Aggregator(server, objects, discovery.serve_remote, clock, rng, credentials=options.proxy_client)
     publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)
-    custom = CustomResources(server, publish, clock)
+    custom = CustomResources(server, publish, clock, webhooks=secured.webhooks, rng=rng)
     await custom.open()
     server.background.append(custom.run)
     addresses = Addresses(options.service_ranges, server.registry, rng)

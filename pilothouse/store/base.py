@@ -118,20 +118,34 @@ class Feed(Protocol):
         """Deliver no more. Idempotent."""
 
 
-class Store(Protocol):
-    """A revisioned key-value store. Every method may raise StoreUnavailable."""
+class Readable(Protocol):
+    """What a watch cache needs of a store. Every method may raise StoreUnavailable."""
 
     async def revision(self) -> Revision:
         """The revision of the last write."""
-
-    async def get(self, key: str) -> Entry | None:
-        """The key as it stands now."""
 
     async def list(self, prefix: str, *, after: str = "", limit: int = 0, at: Revision | None = None) -> Page:
         """Entries whose key starts with `prefix`, in key order, from the first key greater than `after`.
 
         `limit` 0 means all. `at` asks for the state at an earlier revision. Raises Compacted, FutureRevision.
         """
+
+    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision, restart: Restart | None = None) -> Feed:
+        """Call `deliver` with every durable write under `prefix` after the revision `after`, in order, each once.
+
+        Those already written are delivered before this returns. Raises Compacted if writes after `after` are no longer kept,
+        FutureRevision if `after` has not been written.
+
+        A store that was out of reach for longer than it keeps history calls `restart` with the present state and goes on from there; a
+        feed without `restart` ends then. A local store never does.
+        """
+
+
+class Store(Readable, Protocol):
+    """A revisioned key-value store. Every method may raise StoreUnavailable."""
+
+    async def get(self, key: str) -> Entry | None:
+        """The key as it stands now."""
 
     async def put(
         self, key: str, value: bytes, *, expect: Revision | None = None, ttl_s: float | None = None
@@ -147,16 +161,6 @@ class Store(Protocol):
 
     async def delete(self, key: str, *, expect: Revision | None = None) -> Revision:
         """Delete a key durably and return the revision of the deletion. Raises WriteConflict, also when it does not exist."""
-
-    async def follow(self, prefix: str, deliver: Deliver, *, after: Revision, restart: Restart | None = None) -> Feed:
-        """Call `deliver` with every durable write under `prefix` after the revision `after`, in order, each once.
-
-        Those already written are delivered before this returns. Raises Compacted if writes after `after` are no longer kept,
-        FutureRevision if `after` has not been written.
-
-        A store that was out of reach for longer than it keeps history calls `restart` with the present state and goes on from there; a
-        feed without `restart` ends then. A local store never does.
-        """
 
     def watch(self, prefix: str, *, after: Revision) -> AsyncGenerator[Sequence[Change], None]:
         """The same as an iterator without end, which a slow reader may leave alone for as long as history is kept.

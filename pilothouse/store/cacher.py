@@ -20,7 +20,7 @@ from pilothouse.api.selector import FieldSelector, LabelSelector
 from pilothouse.kit.clock import Clock, Timer
 from pilothouse.kit.log import get_logger
 from pilothouse.store.audience import Audience
-from pilothouse.store.base import Change, Compacted, Feed, Page, Revision, Store, prefix_of
+from pilothouse.store.base import Change, Compacted, Feed, Page, Readable, Revision, Store, prefix_of
 from pilothouse.store.cached import Cached, read
 from pilothouse.store.catalog import Catalog, by_key
 from pilothouse.store.event import ADDED, Encoder, Event, JsonLines
@@ -57,7 +57,7 @@ class Listing:
 class Cacher:
     """See the module. Make one with `Cacher.open`."""
 
-    def __init__(self, store: Store, resource: Resource, clock: Clock) -> None:
+    def __init__(self, store: Readable, resource: Resource, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._log = get_logger("pilothouse.store.cacher").bind(resource=resource.gvr.group_resource)
@@ -76,7 +76,7 @@ class Cacher:
         self._feed: Feed | None = None
 
     @classmethod
-    async def open(cls, store: Store, resource: Resource, clock: Clock) -> Cacher:
+    async def open(cls, store: Readable, resource: Resource, clock: Clock) -> Cacher:
         """A cacher that holds all objects of `resource` and follows the store. Raises StoreUnavailable.
 
         It begins a little in the past, where the store still knows it, so that clients of a server that has restarted can go on

@@ -88,7 +88,7 @@ def crontab(name="a", **spec):
 class CustomHarness(Harness):
     """The server with custom resources, discovery and OpenAPI."""
 
-    def __init__(self):
+    def __init__(self, webhooks=None, admission=None):
         super().__init__()
         discovery, openapi = Discovery(RESOURCES, server_address="x"), OpenApi(RESOURCES)
         paths = dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
@@ -99,12 +99,13 @@ class CustomHarness(Harness):
             RESOURCES,
             authenticator=everybody,
             authorizer=everybody,
-            admission=AdmitAll(),
+            admission=admission or AdmitAll(),
             clock=self.clock,
             rng=random.Random(1),
             paths=paths,
         )
-        self.custom = CustomResources(self.app, (discovery.serve_custom, openapi.serve_custom), self.clock)
+        publish = (discovery.serve_custom, openapi.serve_custom)
+        self.custom = CustomResources(self.app, publish, self.clock, webhooks=webhooks, rng=random.Random(2))
 
     async def define(self, given):
         answer = await self.json("POST", DEFINITIONS, body=given)
@@ -437,7 +438,7 @@ async def test_objects_survive_a_restart(server):
             lambda spec: spec.update(
                 conversion={"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {}}}
             ),
-            "spec.conversion.strategy: Forbidden",
+            "spec.conversion.webhookClientConfig: Required value: exactly one of url or service is required",
         ),
         (lambda spec: spec["names"].update(kind="Bad_Kind"), "spec.names.kind: Invalid value"),
     ],
@@ -511,3 +512,19 @@ async def test_an_object_that_the_schema_cannot_read_any_more_is_still_shown(ser
     assert (await server.json("GET", f"{V1}/a"))["spec"]["o"]["kind"] == 1
     assert (await server.json("GET", V1))["items"][0]["spec"]["o"]["kind"] == 1
     assert (await server.patch(f"{V1}/a", {"spec": {"replicas": 1}}))["code"] == 422
+
+
+async def test_versions_that_differ_keep_what_both_know(server):
+    """Without a webhook an object is stored as the schema of the stored version has it, and read as that of the version asked for."""
+    given = definition()
+    other = copy.deepcopy(given["spec"]["versions"][0]) | {"name": "v2", "storage": False, "selectableFields": []}
+    del other["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["replicas"]
+    other["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["more"] = {"type": "string"}
+    given["spec"]["versions"].append(other)
+    await server.define(given)
+    made = await server.json("POST", V1, body=crontab(replicas=2))
+    assert "replicas" not in (await server.json("GET", f"{V2}/a"))["spec"]
+    sent = {**crontab("b", more="x"), "apiVersion": "stable.example.com/v2"}
+    made = await server.json("POST", V2, body=sent)
+    assert "more" not in made["spec"]
+    assert "more" not in (await server.json("GET", f"{V1}/b"))["spec"]

@@ -95,6 +95,11 @@ class CustomSchema(Schema):
         default(obj, self.structural)
         return obj
 
+    def reduce(self, obj: Object) -> None:
+        """What is left of an object that comes from another version: no unknown fields, no nulls that say nothing."""
+        with suppress(WrongType):
+            self._settle(obj)
+
     def _settle(self, obj: Object) -> list[str]:
         unknown = load_metadata(obj, "")
         unknown += prune(obj, self.structural)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.api import names
@@ -18,6 +21,7 @@ from pilothouse.api.path import (
 )
 from pilothouse.api.structural import approval, formats
 from pilothouse.api.structural.form import check_schema
+from pilothouse.api.validate.webhook import check_client_config
 
 Part = Mapping[str, Any]
 MAX_SELECTABLE_FIELDS = 8
@@ -25,11 +29,42 @@ _SPEC = Path("spec")
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("binary", "byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _SELECTABLE_TYPES = ("string", "boolean", "integer")
+_REVIEW_VERSIONS = ("v1", "v1beta1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowed:
+    """What may be wrong because it was wrong before, or because nothing depends on it yet."""
+
+    bad_bundle: bool = True
+    unknown_reviews: bool = False
+    many_selectable: frozenset[str] = frozenset()
+    """Versions."""
+
+    @classmethod
+    def by(cls, new: Part, old: Part) -> _Allowed:
+        """What an update may keep."""
+        webhook = (old["spec"].get("conversion") or {}).get("webhook") or {}
+        bundle = (webhook.get("clientConfig") or {}).get("caBundle")
+        reviews = webhook.get("conversionReviewVersions") or ()
+        before = {version.get("name"): version for version in old["spec"].get("versions") or ()}
+        many = (
+            version["name"]
+            for version in new["spec"].get("versions") or ()
+            if len(version.get("selectableFields") or ()) > MAX_SELECTABLE_FIELDS
+            and version["selectableFields"] == before.get(version.get("name"), {}).get("selectableFields")
+        )
+        return cls(
+            not _is_established(old) or bool(bundle and bundle_problem(bundle)),
+            bool(reviews) and not any(version in _REVIEW_VERSIONS for version in reviews),
+            frozenset(many),
+        )
 
 
 def validate(definition: Part) -> list[FieldError]:
     """The faults of a new definition."""
-    faults = [*_name_faults(definition), *_spec_faults(definition["spec"]), *_status_faults(definition)]
+    allowed = _Allowed()
+    faults = [*_name_faults(definition), *_spec_faults(definition["spec"], allowed), *_status_faults(definition)]
     spec = definition["spec"]
     if approval.is_protected(spec.get("group", "")):
         _, reason, message = approval.judge(definition)
@@ -46,13 +81,12 @@ def validate(definition: Part) -> list[FieldError]:
 def validate_update(new: Part, old: Part) -> list[FieldError]:
     """The faults of a changed definition."""
     spec, before = new["spec"], old["spec"]
-    faults = [*_spec_faults(spec), *_status_faults(new)]
+    faults = [*_spec_faults(spec, _Allowed.by(new, old)), *_status_faults(new)]
     fixed: list[tuple[Path, Any, Any]] = [
         (_SPEC.child("group"), spec.get("group"), before.get("group")),
         (_SPEC.child("names", "plural"), spec["names"].get("plural"), before["names"].get("plural")),
     ]
-    conditions = (old.get("status") or {}).get("conditions") or ()
-    if any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions):
+    if _is_established(old):
         fixed += [
             (_SPEC.child("scope"), spec.get("scope"), before.get("scope")),
             (_SPEC.child("names", "kind"), spec["names"].get("kind"), before["names"].get("kind")),
@@ -65,6 +99,11 @@ def validate_update(new: Part, old: Part) -> list[FieldError]:
             value = (new["metadata"].get("annotations") or {}).get(approval.ANNOTATION, "")
             faults.append(invalid(place, value, message) if value else required(place, message))
     return faults
+
+
+def _is_established(definition: Part) -> bool:
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return any(each.get("type") == "Established" and each.get("status") == "True" for each in conditions)
 
 
 def validate_status_update(new: Part, old: Part) -> list[FieldError]:
@@ -107,7 +146,7 @@ def _name_faults(definition: Part) -> Iterator[FieldError]:
         yield invalid(Path("metadata.name"), name, 'must be spec.names.plural+"."+spec.group')
 
 
-def _spec_faults(spec: Part) -> Iterator[FieldError]:
+def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
     group, scope = spec.get("group", ""), spec.get("scope", "")
     place = _SPEC.child("group")
     if not group:
@@ -122,7 +161,7 @@ def _spec_faults(spec: Part) -> Iterator[FieldError]:
         yield not_supported(_SPEC.child("scope"), scope, ("Cluster", "Namespaced"))
     versions = spec.get("versions") or ()
     for index, version in enumerate(versions):
-        yield from _version_faults(version, _SPEC.child("versions").index(index))
+        yield from _version_faults(version, _SPEC.child("versions").index(index), allowed)
     listed = [version.get("name", "") for version in versions]
     if len(set(listed)) != len(listed):
         yield invalid(_SPEC.child("versions"), versions, "must contain unique version names")
@@ -136,7 +175,7 @@ def _spec_faults(spec: Part) -> Iterator[FieldError]:
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         yield invalid(_SPEC.child("preserveUnknownFields"), True, text)
-    yield from _conversion_faults(spec.get("conversion") or {}, _SPEC.child("conversion"))
+    yield from _conversion_faults(spec.get("conversion") or {}, _SPEC.child("conversion"), allowed)
 
 
 def _names_faults(given: Part, path: Path) -> Iterator[FieldError]:
@@ -155,7 +194,7 @@ def _names_faults(given: Part, path: Path) -> Iterator[FieldError]:
                 yield invalid(path.child(key).index(index), name, ",".join(problems))
 
 
-def _version_faults(version: Part, path: Path) -> Iterator[FieldError]:
+def _version_faults(version: Part, path: Path, allowed: _Allowed) -> Iterator[FieldError]:
     if problems := names.dns_1035_label(version.get("name", "")):
         yield invalid(path.child("name"), version.get("name", ""), ",".join(problems))
     yield from _deprecation_faults(version, path.child("deprecationWarning"))
@@ -171,7 +210,10 @@ def _version_faults(version: Part, path: Path) -> Iterator[FieldError]:
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         yield from _column_faults(column, path.child("additionalPrinterColumns").index(index))
     if version.get("selectableFields") and schema is not None:
-        yield from _selectable_faults(version["selectableFields"], schema, path.child("selectableFields"))
+        is_free = version.get("name") in allowed.many_selectable
+        yield from _selectable_faults(
+            version["selectableFields"], schema, path.child("selectableFields"), may_be_many=is_free
+        )
 
 
 def _deprecation_faults(version: Part, path: Path) -> Iterator[FieldError]:
@@ -231,7 +273,7 @@ def _column_faults(column: Part, path: Path) -> Iterator[FieldError]:
         yield fault
 
 
-def _selectable_faults(fields: Sequence[Part], schema: Part, path: Path) -> Iterator[FieldError]:
+def _selectable_faults(fields: Sequence[Part], schema: Part, path: Path, *, may_be_many: bool) -> Iterator[FieldError]:
     seen: set[str] = set()
     for index, field in enumerate(fields):
         text, place = field.get("jsonPath", ""), path.index(index).child("jsonPath")
@@ -251,7 +293,7 @@ def _selectable_faults(fields: Sequence[Part], schema: Part, path: Path) -> Iter
         if text in seen:
             yield duplicate(place, text)
         seen.add(text)
-    if len(seen) > MAX_SELECTABLE_FIELDS:
+    if len(seen) > MAX_SELECTABLE_FIELDS and not may_be_many:
         yield too_many(path, len(seen), MAX_SELECTABLE_FIELDS)
 
 
@@ -267,19 +309,56 @@ def schema_at(schema: Part, path: str) -> Part:
     return schema
 
 
-def _conversion_faults(conversion: Part, path: Path) -> Iterator[FieldError]:
+def _conversion_faults(conversion: Part, path: Path, allowed: _Allowed) -> Iterator[FieldError]:
     strategy = conversion.get("strategy", "")
     if not strategy:
         yield required(path.child("strategy"))
-    elif strategy == "Webhook":
-        text = "conversion by a webhook is not available in this version; use None, with schemas that differ in nothing but the version"
-        yield field_forbidden(path.child("strategy"), text)
-    elif strategy != "None":
+    elif strategy not in ("None", "Webhook"):
         yield not_supported(path.child("strategy"), strategy, ("None", "Webhook"))
-    elif conversion.get("webhook") is not None:
-        yield field_forbidden(
-            path.child("webhookClientConfig"), "should not be set when strategy is not set to Webhook"
-        )
+    webhook = conversion.get("webhook") or {}
+    config, versions = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
+    if strategy == "Webhook":
+        yield from _webhook_faults(config, path.child("webhookClientConfig"), may_be_bad=allowed.bad_bundle)
+        yield from _review_version_faults(versions, path.child("conversionReviewVersions"), allowed)
+        return
+    for key, value in (("webhookClientConfig", config), ("conversionReviewVersions", versions)):
+        if value:
+            yield field_forbidden(path.child(key), "should not be set when strategy is not set to Webhook")
+
+
+def _webhook_faults(config: Part | None, path: Path, *, may_be_bad: bool) -> Iterator[FieldError]:
+    if config is None:
+        yield required(path, "required when strategy is set to Webhook")
+        return
+    faults: list[FieldError] = []
+    check_client_config(config, path, faults)
+    yield from faults
+    if config.get("caBundle") and not may_be_bad and (problem := bundle_problem(config["caBundle"])):
+        yield invalid(path.child("caBundle"), config["caBundle"], problem)
+
+
+def _review_version_faults(versions: Sequence[str], path: Path, allowed: _Allowed) -> Iterator[FieldError]:
+    if not versions:
+        yield required(path)
+        return
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            yield invalid(path.index(index), version, "duplicate version")
+        else:
+            yield from (invalid(path.index(index), version, text) for text in names.dns_1035_label(version))
+    if not allowed.unknown_reviews and not any(version in _REVIEW_VERSIONS for version in versions):
+        yield invalid(path, list(versions), f"must include at least one of {', '.join(_REVIEW_VERSIONS)}")
+
+
+def bundle_problem(bundle: str) -> str:
+    """What keeps a caBundle, base64 of PEM, from being used; empty if nothing does. White space alone is no bundle."""
+    try:
+        text = b64decode(bundle)
+        if text.strip():
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode())
+    except (ssl.SSLError, ValueError):
+        return "unable to load root certificates: unable to parse bytes as PEM block"
+    return ""
 
 
 def _status_faults(definition: Part) -> Iterator[FieldError]:

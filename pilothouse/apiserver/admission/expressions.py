@@ -42,14 +42,14 @@ class Expressions:
                 self._programs.popitem(last=False)
         return program
 
-    def values(self, attributes: Attributes, gvr: GVR) -> dict[str, Any]:
+    async def values(self, attributes: Attributes, gvr: GVR) -> dict[str, Any]:
         """The variables of a write that was matched by version `gvr`."""
         environment = self._environment(is_composed=True)
         request = admission_request(attributes, gvr)
         request["options"] = dict(attributes.options) or None
         return {
-            "object": object_at(attributes.obj, attributes, gvr),
-            "oldObject": object_at(attributes.old, attributes, gvr),
+            "object": await object_at(attributes.obj, attributes, gvr),
+            "oldObject": await object_at(attributes.old, attributes, gvr),
             "request": request,
             "params": None,
             "namespaceObject": None,
@@ -82,13 +82,13 @@ class Expressions:
 
     # Match conditions
 
-    def conditions_hold(
+    async def conditions_hold(
         self, conditions: Sequence[tuple[str, str]], attributes: Attributes, gvr: GVR, *, fails_open: bool
     ) -> bool:
         """Whether all match conditions, name and expression, hold. Raises Forbidden if one fails and nothing is to fail open."""
         from pilothouse.api.cel.environment import BOOL, CompileError, EvaluationError
 
-        values = self.values(attributes, gvr)
+        values = await self.values(attributes, gvr)
         names = ("object", "oldObject", "request", "authorizer", "authorizer.requestResource")
         known: Mapping[str, Any] = {name: values[name] for name in names}
         authorize = self.authorize(attributes.user)

@@ -119,7 +119,7 @@ class Match:
         if not self.is_equivalent:
             return None
         for rule in self.rules:
-            for gvr in _equivalents(rule, attributes):
+            for gvr in _equivalents(attributes):
                 if rule.matches(gvr, attributes):
                     return gvr
         return None
@@ -162,11 +162,11 @@ def versions_of(resource: Resource) -> Sequence[GVR]:
     return (resource.gvr, *resource.other_versions)
 
 
-def _equivalents(rule: Rule, attributes: Attributes) -> Sequence[GVR]:
-    """Other versions in which a rule may want to see a write; those of a custom kind are the ones that the rule names."""
+def _equivalents(attributes: Attributes) -> Sequence[GVR]:
+    """Other versions in which a rule may want to see a write."""
     resource, spoken = attributes.resource, attributes.gvr
     if resource.read is not None:
-        return [spoken._replace(version=version) for version in sorted(rule.versions - {spoken.version, "*"})]
+        return [spoken._replace(version=each) for each in resource.served_versions if each != spoken.version]
     return [gvr for gvr in versions_of(resource) if gvr != spoken]
 
 

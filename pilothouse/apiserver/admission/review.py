@@ -10,13 +10,15 @@ from pilothouse.api.meta import Object
 from pilothouse.apiserver.attributes import Attributes
 
 
-def object_at(obj: Mapping[str, Any] | None, attributes: Attributes, gvr: GVR) -> Mapping[str, Any] | None:
-    """An object of a write in another version of its kind."""
+async def object_at(obj: Mapping[str, Any] | None, attributes: Attributes, gvr: GVR) -> Mapping[str, Any] | None:
+    """An object of a write in another version of its kind. Raises StatusError where a webhook converts and fails."""
     if obj is None:
         return None
     own = attributes.resource.gvr
     if gvr == own or not _is_of_kind(obj, own):
         return obj
+    if attributes.translation is not None:
+        return await attributes.translation.at({**obj}, gvr)
     if gvr.group == own.group and gvr not in attributes.resource.other_versions:
         return {**obj, "apiVersion": gvr.api_version}
     from pilothouse.api.convert import convert
@@ -24,11 +26,13 @@ def object_at(obj: Mapping[str, Any] | None, attributes: Attributes, gvr: GVR) -
     return convert({**obj}, own, gvr)
 
 
-def stored_form(obj: Object, attributes: Attributes, gvr: GVR) -> Object:
+async def stored_form(obj: Object, attributes: Attributes, gvr: GVR) -> Object:
     """The way back."""
     own = attributes.resource.gvr
     if gvr == own or not _is_of_kind(obj, gvr):
         return obj
+    if attributes.translation is not None:
+        return await attributes.translation.at(obj, own)
     if gvr.group == own.group and gvr not in attributes.resource.other_versions:
         return {**obj, "apiVersion": own.api_version}
     from pilothouse.api.convert import convert

@@ -7,7 +7,9 @@ upstream: clients begin anew and see the objects as the new schema has them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,10 @@ from pilothouse.store.cached import Cached
 WAIT_FOR_INSTANCES_S = 1.0
 """How long after a deletion the objects that others hold by finalizers are counted again."""
 if TYPE_CHECKING:
+    from pilothouse.apiserver.crd.endpoint import CustomEndpoint
     from pilothouse.apiserver.crd.kinds import CustomKind
+    from pilothouse.apiserver.crd.serving import Serving
+    from pilothouse.apiserver.webhooks.client import WebhookClient
 
 _SERVER = User("system:apiserver", groups=("system:masters",))
 Publish = Callable[[Sequence["CustomKind"]], None]
@@ -45,18 +50,32 @@ class _Served:
     since: Revision
     is_terminating: bool
     registry: Callable[[], Any]
+    endpoints: tuple[CustomEndpoint, ...] = ()
 
 
 class CustomResources:
     """`publish` are told of every change of what is served. `open` before the first request; `run` writes conditions."""
 
-    def __init__(self, server: ApiServer, publish: Iterable[Publish], clock: Clock) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        publish: Iterable[Publish],
+        clock: Clock,
+        *,
+        webhooks: WebhookClient | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Without `webhooks` definitions that convert by one are not served."""
         self._server = server
         self._publish = tuple(publish)
         self._clock = clock
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._served: dict[str, _Served] = {}
         self._registry: Registry | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._webhooks = webhooks
+        self._rng = rng or random.Random(0)
+        self._serving: Serving | None = None
 
     async def open(self) -> None:
         """Serve what is defined. Raises StoreUnavailable."""
@@ -65,6 +84,10 @@ class CustomResources:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
         while True:
             name = await self._queue.get()
             try:
@@ -98,38 +121,49 @@ class CustomResources:
             self._serve(new, definition, is_terminating, keep=served)
 
     def _serve(self, cached: Cached, definition: Object, is_terminating: bool, keep: _Served | None = None) -> None:
-        from pilothouse.apiserver.crd.endpoint import CustomEndpoint
         from pilothouse.apiserver.crd.kinds import kinds_of
 
         name = cached.name
         since = cached.revision if keep is None else keep.since
         kinds = kinds_of(definition, cached.wire, since)
-        versions = {kind.resource.gvr.version: kind for kind in kinds}
         selectable = {field: read for kind in kinds for field, read in kind.resource.selectable.items()}
         stored = replace(kinds[0].resource, selectable=selectable)
         lifecycle = Terminating(stored) if is_terminating else None
-
-        def endpoint_of(kind: CustomKind) -> CustomEndpoint:
-            async def open_registry() -> Registry:
-                return await self._server.custom_registry(kind.resource, stored, endpoint.read, lifecycle)
-
-            endpoint = CustomEndpoint(kind, versions, open_registry)
-            return endpoint
-
+        endpoints = self._endpoints(definition, kinds, stored, lifecycle)
         old = self._served.get(name)
         if old is not None:
-            self._server.withdraw(kind.resource.gvr for kind in old.kinds)
+            self._close(old)
             if keep is None:
                 self._server.cachers.drop(old.stored)
         served = tuple(kind for kind in kinds if kind.is_served)
-        self._served[name] = _Served(served, stored, since, is_terminating, endpoint_of(kinds[0]).registry)
-        self._server.serve(endpoint_of(kind) for kind in served)
+        registry = endpoints[0].registry
+        self._served[name] = _Served(served, stored, since, is_terminating, registry, tuple(endpoints))
+        self._server.serve(endpoint for endpoint in endpoints if endpoint.kind.is_served)
         self._tell()
+
+    def _endpoints(
+        self, definition: Object, kinds: Sequence[CustomKind], stored: Resource, lifecycle: Terminating | None
+    ) -> list[CustomEndpoint]:
+        if self._serving is None:
+            from pilothouse.apiserver.crd.serving import Serving
+
+            self._serving = Serving(self._server, self._clock, self._rng, self._webhooks, self._spawn)
+        return self._serving.endpoints(definition, kinds, stored, lifecycle)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks is not None, "what converts changes needs `run`"
+        self._tasks.create_task(work)
+
+    def _close(self, served: _Served) -> None:
+        """Serve a definition's kinds no more, and end the watches at versions that have a view of their own."""
+        self._server.withdraw(kind.resource.gvr for kind in served.kinds)
+        for endpoint in served.endpoints:
+            endpoint.close_view()
 
     def _withdraw(self, name: str) -> None:
         served = self._served.pop(name, None)
         if served is not None:
-            self._server.withdraw(kind.resource.gvr for kind in served.kinds)
+            self._close(served)
             self._server.cachers.drop(served.stored)
             self._tell()
 
@@ -179,7 +213,12 @@ class CustomResources:
             return
         outcome = ("NeverEstablished", "resource was never established")
         if is_true(definition, "Established"):
-            if await self._delete_instances(name):
+            try:
+                remaining = await self._delete_instances(name)
+            except status.StatusError as error:
+                await self._tell_of_failure(name, error)
+                raise
+            if remaining:
                 self._queue.add_after(name, WAIT_FOR_INSTANCES_S)
                 return
             outcome = ("InstanceDeletionCompleted", "removed all instances")
@@ -193,6 +232,18 @@ class CustomResources:
             return present
 
         await self._write(name, end)
+
+    async def _tell_of_failure(self, name: str, error: status.StatusError) -> None:
+        from pilothouse.apiserver.crd.naming import set_condition
+
+        message = f"could not list instances: {error.message}"
+        moment = _now(self._clock)
+
+        async def failed(present: Object) -> Object:
+            set_condition(present, "Terminating", "True", "InstanceDeletionFailed", message, moment)
+            return present
+
+        await self._write(name, failed)
 
     async def _delete_instances(self, name: str) -> int:
         """Delete the objects of a definition; how many there still are."""

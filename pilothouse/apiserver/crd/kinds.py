@@ -98,6 +98,7 @@ def _kind(definition: View, version: View, stored: str, source: Callable[[], Vie
         merges_strategically=False,
         ratchets=True,
         stored_version=stored,
+        served_versions=[each["name"] for each in spec["versions"] if each.get("served")],
     )
     return CustomKind(resource, schema, version.get("served", False), version.get("storage", False), since)
 

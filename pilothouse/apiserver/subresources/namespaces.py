@@ -35,4 +35,4 @@ async def finalize(call: Call, endpoint: Endpoint, now: float) -> Response:
             spec.pop("finalizers", None)
         return present
 
-    return object_response(call, endpoint, 200, await registry.update(change, write), now)
+    return await object_response(call, endpoint, 200, await registry.update(change, write), now)

@@ -147,7 +147,7 @@ async def part(
     info = call.info
     registry = await endpoint.registry()
     if info.verb == "get":
-        return object_response(call, endpoint, 200, (await registry.get(info.namespace, info.name)).wire, now)
+        return await object_response(call, endpoint, 200, (await registry.get(info.namespace, info.name)).wire, now)
     applies = info.verb == "patch" and is_apply(call)
     options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions", is_apply=applies)
     if applies:
@@ -166,7 +166,7 @@ async def part(
         call.warnings,
         keep if applies else tracking(call, endpoint, options),
     )
-    return object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
+    return await object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
 
 
 def _replacing(

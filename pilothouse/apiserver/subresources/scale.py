@@ -42,7 +42,7 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
     info = call.info
     if info.verb == "get":
         cached = await registry.get(info.namespace, info.name)
-        obj = endpoint.from_stored(cached.object())
+        obj = await endpoint.loaded(cached)
         if paths.needs_replicas and _at(obj, paths.replicas) is None:
             raise internal(f'the spec replicas field ".{".".join(paths.replicas)}" does not exist')
         return value_response(call, 200, scale_of(obj, paths))
@@ -91,7 +91,7 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
     wire = await registry.update(
         change, write, check=endpoint.resource.validate_update if paths.needs_replicas else None
     )
-    return value_response(call, 200, scale_of(orjson.loads(wire), paths))
+    return value_response(call, 200, scale_of(orjson.loads(endpoint.wire(await endpoint.answered(wire))), paths))
 
 
 def scale_of(obj: Mapping[str, Any], paths: ScalePaths) -> Object:

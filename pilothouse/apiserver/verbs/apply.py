@@ -51,14 +51,14 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
 
     async def change(present: Object | None) -> Object:
         del call.warnings[warned:]
-        draft = applied(call, endpoint, options, present, config, now)
+        draft = await endpoint.settled(lambda: applied(call, endpoint, options, present, config, now))
         rules.check_name(draft, namespace, info.name)
         return draft
 
     missing: StatusError | None = None
     for _ in range(ATTEMPTS):
         try:
-            return object_response(call, endpoint, 200, await registry.update(change, write), now)
+            return await object_response(call, endpoint, 200, await registry.update(change, write), now)
         except NotFound:
             if info.subresource or registry.cacher.get(namespace, info.name) is not None:
                 raise
@@ -69,7 +69,7 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise conflict(gvr.plural, gvr.group, info.name, why)
         try:
-            return object_response(call, endpoint, 201, await registry.create(draft, write), now)
+            return await object_response(call, endpoint, 201, await registry.create(draft, write), now)
         except AlreadyExists as error:
             missing = error
     assert missing is not None

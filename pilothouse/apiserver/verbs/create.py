@@ -29,4 +29,4 @@ async def create(call: Call, endpoint: Endpoint, now: float) -> Response:
         gvr=endpoint.gvr,
     )
     wire = await registry.create(obj, write)
-    return object_response(call, endpoint, 201, wire, now)
+    return await object_response(call, endpoint, 201, wire, now)

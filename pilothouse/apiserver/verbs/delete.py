@@ -30,7 +30,7 @@ async def delete(call: Call, endpoint: Endpoint, now: float) -> Response:
     code = 202 if not deleted.is_gone and options.orphan_dependents is False else 200
     if deleted.is_gone and not endpoint.resource.returns_deleted:
         return value_response(call, code, deletion_status(endpoint, orjson.loads(deleted.wire)))
-    return object_response(call, endpoint, code, deleted.wire, now)
+    return await object_response(call, endpoint, code, deleted.wire, now)
 
 
 def deletion_status(endpoint: Endpoint, obj: Object) -> Object:
@@ -45,9 +45,10 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     """Answers with what was deleted, as it was listed. Not atomic, as upstream."""
     options = delete_options(call.query, call.request.body, call.request.headers)
     wanted: ListOptions = list_options(call.query, is_watch=False)
+    endpoint.check_selectable(wanted.fields)
     registry = await endpoint.registry()
     namespace = call.info.namespace if endpoint.gvr.namespaced else ""
-    listing = await read(registry.cacher, namespace, wanted)
+    listing = await read(await endpoint.cacher(), namespace, wanted)
 
     async def delete_one(cached: Cached) -> None:
         with suppress(NotFound):

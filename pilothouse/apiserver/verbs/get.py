@@ -24,4 +24,4 @@ async def get(call: Call, endpoint: Endpoint, now: float) -> Response:
     cached = registry.cacher.get(info.namespace if endpoint.gvr.namespaced else "", info.name)
     if cached is None:
         raise registry.not_found(info.name)
-    return object_response(call, endpoint, 200, cached.wire, now)
+    return await object_response(call, endpoint, 200, cached.wire, now)

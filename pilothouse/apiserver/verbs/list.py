@@ -34,9 +34,10 @@ _EXPIRED = (
 async def list_(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, Invalid, Expired, Timeout."""
     options = named_options(call, list_options(call.query, is_watch=False))
-    registry = await endpoint.registry()
-    listing = await read(registry.cacher, call.info.namespace if endpoint.gvr.namespaced else "", options)
-    return await list_response(call, endpoint, listing, next_token(registry.cacher, listing), now)
+    endpoint.check_selectable(options.fields)
+    cacher = await endpoint.cacher()
+    listing = await read(cacher, call.info.namespace if endpoint.gvr.namespaced else "", options)
+    return await list_response(call, endpoint, listing, next_token(cacher, listing), now)
 
 
 def named_options(call: Call, options: ListOptions) -> ListOptions:

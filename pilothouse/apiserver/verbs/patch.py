@@ -44,4 +44,4 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
 
     warned = len(call.warnings)
     wire = await registry.update(change, write)
-    return object_response(call, endpoint, 200, wire, now)
+    return await object_response(call, endpoint, 200, wire, now)

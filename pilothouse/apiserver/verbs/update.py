@@ -53,5 +53,5 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         if not endpoint.resource.create_on_update or info.subresource:
             raise
         await call.authorize("create")
-        return object_response(call, endpoint, 201, await registry.create(json_copy(obj), write), now)
-    return object_response(call, endpoint, 200, wire, now)
+        return await object_response(call, endpoint, 201, await registry.create(json_copy(obj), write), now)
+    return await object_response(call, endpoint, 200, wire, now)

@@ -22,10 +22,11 @@ MIN_TIMEOUT_S = 1800
 async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random) -> Response:
     """Raises BadRequest, Invalid, Timeout. A revision that is no longer kept is told by an ERROR event."""
     options = named_options(call, list_options(call.query, is_watch=True))
-    registry = await endpoint.registry()
-    encoder = watch_encoder(call, endpoint, registry.cacher.lines, clock.now)
+    endpoint.check_selectable(options.fields)
+    cacher = await endpoint.cacher()
+    encoder = watch_encoder(call, endpoint, cacher.lines, clock.now)
     try:
-        watcher = await registry.cacher.watch(
+        watcher = await cacher.watch(
             call.info.namespace if endpoint.gvr.namespaced else "",
             after=Revision(int(options.resource_version)) if options.resource_version else None,
             labels=options.labels,

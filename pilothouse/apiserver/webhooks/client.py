@@ -50,7 +50,12 @@ class WebhookClient:
         self._pools: OrderedDict[tuple[str, int, str, str], HttpPool] = OrderedDict()
 
     async def post(
-        self, config: Mapping[str, Any], document: Mapping[str, Any], timeout_s: float = DEFAULT_TIMEOUT_S
+        self,
+        config: Mapping[str, Any],
+        document: Mapping[str, Any],
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        max_bytes: int = MAX_ANSWER_BYTES,
     ) -> Object:
         """The answer to `document` of the webhook of a `clientConfig`. Raises CallFailed."""
         # Up to its first suspension a request is worked on outside a task, where no time-out can be set.
@@ -66,7 +71,7 @@ class WebhookClient:
             raise CallFailed(f"{shown}: {error}") from None
         except ValueError as error:
             raise CallFailed(f"unable to load root certificates: {error}") from None
-        return _document(answer, shown)
+        return _document(answer, shown, max_bytes)
 
     async def run(self) -> None:
         """Until cancelled; then let go of all connections."""
@@ -167,14 +172,14 @@ def _context(bundle: str) -> ssl.SSLContext:
     return context
 
 
-def _document(answer: Answer, shown: str) -> Object:
+def _document(answer: Answer, shown: str, max_bytes: int) -> Object:
     if not 200 <= answer.status <= 299:
         text = answer.body[:1024].decode(errors="replace").strip()
         if answer.status >= 500:
             raise CallFailed(f'an error on the server ("{text}") has prevented the request from succeeding')
         raise CallFailed(f"the server rejected our request for an unknown reason ({answer.status} {text})")
-    if len(answer.body) > MAX_ANSWER_BYTES:
-        raise CallFailed(f"{shown}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
+    if len(answer.body) > max_bytes:
+        raise CallFailed(f"{shown}: the answer is larger than {max_bytes} bytes")
     try:
         document = orjson.loads(answer.body)
     except orjson.JSONDecodeError as error:

@@ -78,11 +78,11 @@ class MutatingAdmissionPolicy(Plugin):
                 if rounds.is_second and key not in rounds.again:
                     continue
                 extra = {"params": param, "namespaceObject": namespace}
-                self._mutate(policy, binding, gvr, attributes, extra, refusals, rounds)
+                await self._mutate(policy, binding, gvr, attributes, extra, refusals, rounds)
                 if policy.spec.get("reinvocationPolicy") == "IfNeeded":
                     rounds.done.add(key)
 
-    def _mutate(
+    async def _mutate(
         self,
         policy: Policy,
         binding: Binding,
@@ -95,11 +95,11 @@ class MutatingAdmissionPolicy(Plugin):
         """All mutations of a policy with one parameter."""
         from pilothouse.apiserver.admission.policies.evaluation import Failure, Scope, conditions_hold
 
-        def scope() -> Scope:
-            values = {**self._expressions.values(attributes, gvr), **extra}
+        async def scope() -> Scope:
+            values = {**await self._expressions.values(attributes, gvr), **extra}
             return Scope(self._expressions, policy.spec, attributes, values)
 
-        holds = conditions_hold(scope(), policy)
+        holds = conditions_hold(await scope(), policy)
         if holds is not True:
             if holds:
                 self._refuse(policy, binding, holds, refusals)
@@ -107,17 +107,17 @@ class MutatingAdmissionPolicy(Plugin):
         changed = False
         for mutation in policy.spec.get("mutations") or ():
             try:
-                changed = self._change(mutation, scope(), gvr, attributes) or changed
+                changed = await self._change(mutation, await scope(), gvr, attributes) or changed
             except Failure as failure:
                 self._refuse(policy, binding, failure, refusals)
         if changed:
             rounds.changed()
 
-    def _change(self, mutation: Mapping[str, Any], scope: Any, gvr: GVR, attributes: Attributes) -> bool:
+    async def _change(self, mutation: Mapping[str, Any], scope: Any, gvr: GVR, attributes: Attributes) -> bool:
         """Raises Failure."""
         from pilothouse.apiserver.admission.policies.evaluation import Failure
 
-        shown = object_at(attributes.obj, attributes, gvr)
+        shown = await object_at(attributes.obj, attributes, gvr)
         assert shown is not None
         if mutation.get("patchType") == "JSONPatch":
             patch = scope.construct((mutation.get("jsonPatch") or {}).get("expression", ""), "list")
@@ -131,7 +131,7 @@ class MutatingAdmissionPolicy(Plugin):
         else:
             config = scope.construct((mutation.get("applyConfiguration") or {}).get("expression", ""), "map")
             patched = self._merged(shown, config, gvr)
-        return redraft(attributes, stored_form(patched, attributes, gvr))
+        return redraft(attributes, await stored_form(patched, attributes, gvr))
 
     def _merged(self, shown: Mapping[str, Any], config: Object, gvr: GVR) -> Object:
         """An object with what a configuration says, merged as server-side apply does. Raises Failure."""

@@ -22,10 +22,10 @@ class ServedParams:
         cacher = (await self._endpoint.registry()).cacher
         await cacher.fresh()
         cached = cacher.get(namespace, name)
-        return None if cached is None else self._endpoint.from_stored(cached.object())
+        return None if cached is None else await self._endpoint.loaded(cached)
 
     async def list(self, namespace: str) -> list[Object]:
-        cacher = (await self._endpoint.registry()).cacher
+        cacher = await self._endpoint.cacher()
         await cacher.fresh()
         return [self._endpoint.from_stored(cached.object()) for cached in cacher.list(namespace).items]
 

@@ -73,7 +73,11 @@ class ValidatingAdmissionPolicy(Plugin):
                 continue
             namespace = await self._namespace(attributes)
             for param in params:
-                values = {**self._expressions.values(attributes, gvr), "params": param, "namespaceObject": namespace}
+                values = {
+                    **await self._expressions.values(attributes, gvr),
+                    "params": param,
+                    "namespaceObject": namespace,
+                }
                 self._try(policy, binding, gvr, attributes, values, refusals, published)
         for key, texts in published.items():
             attributes.annotations[f"{policy.name}/{key}"] = ", ".join(texts)

@@ -44,8 +44,8 @@ async def call(
     request = {
         "uid": uid,
         **admission_request(attributes, gvr),
-        "object": object_at(attributes.obj, attributes, gvr),
-        "oldObject": object_at(attributes.old, attributes, gvr),
+        "object": await object_at(attributes.obj, attributes, gvr),
+        "oldObject": await object_at(attributes.old, attributes, gvr),
         "options": dict(attributes.options) or None,
     }
     review = {"kind": "AdmissionReview", "apiVersion": api_version, "request": request}

@@ -53,7 +53,7 @@ class _Webhooks(Plugin):
         gvr = await hook.match.find(attributes, self._objects)
         if gvr is None or not hook.conditions:
             return gvr
-        holds = self._expressions.conditions_hold(hook.conditions, attributes, gvr, fails_open=hook.fails_open)
+        holds = await self._expressions.conditions_hold(hook.conditions, attributes, gvr, fails_open=hook.fails_open)
         return gvr if holds else None
 
     async def _call(self, hook: Hook, attributes: Attributes, gvr: GVR, *, is_mutating: bool) -> list[Object]:
@@ -93,7 +93,7 @@ class MutatingAdmissionWebhook(_Webhooks):
             if gvr is None or (rounds.is_second and hook.key not in rounds.again):
                 continue
             patch = await self._call(hook, attributes, gvr, is_mutating=True)
-            changed = bool(patch) and _apply(hook, attributes, gvr, patch)
+            changed = bool(patch) and await _apply(hook, attributes, gvr, patch)
             _annotate(attributes, hook, index, patch, changed, int(rounds.is_second))
             if changed:
                 rounds.changed()
@@ -145,21 +145,21 @@ def _order(wanted: tuple[Hook, GVR], attributes: Attributes) -> tuple[Hook, Attr
     return wanted[0], attributes, wanted[1]
 
 
-def _apply(hook: Hook, attributes: Attributes, gvr: GVR, patch: list[Object]) -> bool:
+async def _apply(hook: Hook, attributes: Attributes, gvr: GVR, patch: list[Object]) -> bool:
     """Change the draft by a webhook's patch; whether that changed anything. Raises InternalError."""
     if attributes.obj is None:
         raise status.InternalError(
             f'Internal error occurred: admission webhook "{hook.name}" attempted to modify the object, which is not supported for '
             "this operation"
         )
-    shown = object_at(attributes.obj, attributes, gvr)
+    shown = await object_at(attributes.obj, attributes, gvr)
     assert shown is not None
     try:
         patched = json_patch.apply(shown, patch)
     except status.StatusError as error:
         causes = "; ".join(cause.message for cause in error.causes) or error.message
         raise status.InternalError(f"Internal error occurred: {causes}") from None
-    return redraft(attributes, stored_form(patched, attributes, gvr))
+    return redraft(attributes, await stored_form(patched, attributes, gvr))
 
 
 def _annotate(attributes: Attributes, hook: Hook, index: int, patch: list[Object], changed: bool, round_: int) -> None:
