@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from datetime import date
 from pathlib import Path
 
-from tools.conformance import Pass, Standing, passes, read_list, read_report, render, summary
+from tools.conformance import Pass, Standing, passes, read_list, read_report, render, run, summary
 
 PODS = "[sig-node] Pods should be updated [NodeConformance] [Conformance]"
 SETS = "[sig-apps] StatefulSet should scale [Serial] [Conformance]"
@@ -59,23 +58,32 @@ def test_a_summary_names_failures_with_their_reasons() -> None:
     ]
 
 
-def _options(**values: object) -> argparse.Namespace:
-    defaults = {"focus": r"\[Conformance\]", "skip": "", "processes": 4, "parallel_only": False}
-    return argparse.Namespace(**{**defaults, **values})
-
-
 def test_what_must_run_alone_runs_after_the_rest_and_once() -> None:
+    """By label, as ginkgo's filters read it: the mark stands anywhere in a test's name."""
     for processes in (1, 4):
-        together, alone = passes(_options(processes=processes, skip="Windows"))
-        assert together.processes == processes
-        assert alone.processes == 1
-        assert _chosen(together, PODS)
-        assert not _chosen(together, SETS)
-        assert not _chosen(alone, PODS)
-        assert _chosen(alone, SETS)
-        assert not any(_chosen(part, f"{PODS} [Windows]") for part in (together, alone))
-    assert len(passes(_options(parallel_only=True))) == 1
+        parts = passes(argparse.Namespace(processes=processes, parallel_only=False))
+        assert parts == [Pass("!(Serial || Disruptive)", processes), Pass("Serial || Disruptive", 1)]
+    assert passes(argparse.Namespace(processes=4, parallel_only=True)) == [Pass("!(Serial || Disruptive)", 4)]
 
 
-def _chosen(part: Pass, name: str) -> bool:
-    return re.search(part.focus, name) is not None and not (part.skip and re.search(part.skip, name))
+def test_a_run_asks_ginkgo_for_the_tests_of_its_pass(tmp_path: Path) -> None:
+    ginkgo = tmp_path / "ginkgo"
+    ginkgo.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\n')
+    ginkgo.chmod(0o755)
+    output, report = tmp_path / "output", tmp_path / "report"
+    options = argparse.Namespace(
+        ginkgo=ginkgo,
+        binary="e2e.test",
+        kubeconfig=tmp_path / "config",
+        timeout="1h",
+        output=output,
+        focus=r"\[sig-apps\].*\[Conformance\]",
+        skip="Windows",
+    )
+    run(options, Pass("Serial", 3), report)
+    words = output.read_text().splitlines()
+    suite = words.index("--")
+    assert {"--procs=3", "--label-filter=Serial", f"--focus={options.focus}", "--skip=Windows"} <= set(words[:suite])
+    assert {f"--kubeconfig={tmp_path / 'config'}", f"--report-dir={report}"} <= set(words[suite:])
+    assert words[suite - 1] == "e2e.test"
+    assert report.is_dir()
