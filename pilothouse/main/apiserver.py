@@ -212,8 +212,8 @@ async def run(values: Values) -> None:
         raise Fatal(str(error)) from error
     try:
         api_server = await assemble(store, options, clock, rng, _auditor(values, clock))
-        client_ca = Path(values.client_ca_file) if values.client_ca_file else None
-        context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_ca=client_ca)
+        authorities = [Path(file) for file in (values.client_ca_file, values.requestheader_client_ca_file) if file]
+        context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_cas=authorities)
         server = Server(
             api_server.handle,
             host=values.bind_address,

@@ -37,7 +37,7 @@ async def echo(request: Request) -> Response:
 @asynccontextmanager
 async def serving(pki: Pki, app: App = echo) -> AsyncIterator[str]:
     context = server_context(
-        pki.certificate_path("server"), pki.key_path("server"), client_ca=pki.certificate_path("ca")
+        pki.certificate_path("server"), pki.key_path("server"), client_cas=[pki.certificate_path("ca")]
     )
     server = Server(app, host="127.0.0.1", port=0, ssl_context=context, clock=SystemClock())
     await server.start()

@@ -109,7 +109,8 @@ class KubeletServer:
         context = None
         servers: list[tuple[App, str, int, ssl.SSLContext | None]] = []
         if options.port:
-            context = tls.server_context(options.certificate, options.key, client_ca=options.client_ca, verified=True)
+            authorities = [options.client_ca] if options.client_ca is not None else []
+            context = tls.server_context(options.certificate, options.key, client_cas=authorities, verified=True)
             servers.append((self.guarded, options.address, options.port, context))
         if options.read_only_port:
             servers.append((self.read_only, options.read_only_address, options.read_only_port, None))

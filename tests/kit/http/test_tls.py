@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse.kit import certificate
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import Request, Response
@@ -38,7 +39,7 @@ async def shown(request: Request) -> Response:
 
 async def ask(pki: Pki, name: str) -> bytes:
     context = server_context(
-        pki.certificate_path("server"), pki.key_path("server"), client_ca=pki.certificate_path("ca")
+        pki.certificate_path("server"), pki.key_path("server"), client_cas=[pki.certificate_path("ca")]
     )
     server = Server(
         shown, host="127.0.0.1", port=0, ssl_context=context, clock=SystemClock(), limits=Limits(shutdown_s=0.2)
@@ -71,6 +72,33 @@ async def test_a_bad_certificate_is_for_the_application_to_refuse(pki: Pki) -> N
     if not can_leave_it(pki):
         pytest.skip("this interpreter has OpenSSL linked in; it refuses bad certificates during the handshake")
     assert await ask(pki, "stranger") == b"a certificate"
+
+
+def test_clients_are_told_whose_certificates_are_wanted(pki: Pki) -> None:
+    """Until TLS 1.3 that goes over the wire in plain sight."""
+    if not can_leave_it(pki):
+        pytest.skip("this interpreter has OpenSSL linked in; it names no authorities")
+    (other,) = certificate.pem_blocks(pki.certificate_path("other").read_bytes())
+    assert certificate.read(other).subject in answer_in_plain_sight(pki, ["ca", "other"])
+    assert certificate.read(other).subject not in answer_in_plain_sight(pki, ["ca"])
+
+
+def answer_in_plain_sight(pki: Pki, authorities: list[str]) -> bytes:
+    """What a server sends to a client that begins a handshake by TLS 1.2."""
+    context = server_context(
+        pki.certificate_path("server"),
+        pki.key_path("server"),
+        client_cas=[pki.certificate_path(name) for name in authorities],
+    )
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trusting = ssl.create_default_context(cafile=str(pki.certificate_path("ca")))
+    client = trusting.wrap_bio(to_client, to_server, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(to_server, to_client, server_side=True).do_handshake()
+    return to_client.read()
 
 
 async def test_large_bodies_arrive_whole(pki: Pki) -> None:
