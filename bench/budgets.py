@@ -47,7 +47,7 @@ BUDGETS: tuple[Budget, ...] = (
     Budget("verbs.apply", "server-side apply of a ConfigMap", "ms CPU", 0.45),
     Budget("verbs.put", "PUT a ConfigMap", "ms CPU", None),
     Budget("verbs.delete", "DELETE a ConfigMap", "ms CPU", None),
-    Budget("fanout.event", "watch: an event to one of 200 watchers", "µs CPU", None),
+    Budget("fanout.event", "watch: an event to one of 200 watchers", "µs CPU", 15),
     Budget("memory.loaded", "memory of all processes with 30,000 small objects and 1,000 Pods (PSS)", "MB", 300),
     Budget("pods.ready", "Pod created to Ready, one at a time, p50", "s", 0.2),
     Budget("pods.gone", "Pod deleted to gone, p50", "s", 0.25),

@@ -21,7 +21,7 @@ class Watcher:
     `async for chunk in watcher` gives joined bytes; `batch` gives the same event by event. Only one reader at a time.
     """
 
-    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_waiter", "encoder", "revision", "selection")
+    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_wake", "encoder", "revision", "selection")
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Watcher:
         self._past: Iterator[bytes] | None = past
         self._leave = leave
         self._queue: list[bytes] = []
-        self._waiter: asyncio.Future[None] | None = None
+        self._wake: Callable[[], object] | None = None
         self._is_ended = False
 
     def offer(self, event: Event) -> None:
@@ -55,11 +55,10 @@ class Watcher:
             self.end()
             return
         queue.append(line)
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        wake = self._wake
+        if wake is not None:
+            self._wake = None
+            wake()
 
     def bookmark(self, revision: Revision) -> None:
         """Queue a bookmark: the client has seen everything up to `revision`."""
@@ -67,17 +66,29 @@ class Watcher:
 
     async def batch(self) -> Sequence[bytes]:
         """The events at hand, each encoded, at least one. Waits for the next; empty means that the watch has ended."""
+        while (lines := self.take()) is not None and not lines:
+            more: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.when_more(lambda more=more: more.done() or more.set_result(None))  # type: ignore[misc]
+            await more
+        return lines or ()
+
+    def take(self) -> Sequence[bytes] | None:
+        """The events at hand, each encoded, without waiting; None if the watch has ended."""
         if self._past is not None:
             if lines := self._take_past(self._past):
                 return lines
             self._past = None
-        while not self._queue:
-            if self._is_ended:
-                return ()
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+        if not self._queue:
+            return None if self._is_ended else ()
         queue, self._queue = self._queue, []
         return queue
+
+    def when_more(self, wake: Callable[[], object]) -> None:
+        """Call `wake` once when `take` has something to give, also that the watch has ended; at once if it has now."""
+        if self._queue or self._is_ended or self._past is not None:
+            wake()
+        else:
+            self._wake = wake
 
     def end(self) -> None:
         """Take no more events; those already queued can still be read. Idempotent."""
@@ -85,14 +96,18 @@ class Watcher:
             return
         self._is_ended = True
         self._leave(self)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End the watch and forget what is queued. Idempotent."""
         self.end()
         self._past = None
         self._queue = []
+
+    async def aclose(self) -> None:
+        self.close()
 
     def __aiter__(self) -> Watcher:
         return self

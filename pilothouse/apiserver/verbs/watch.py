@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from pilothouse.api.status import Expired
 from pilothouse.apiserver.call import Call
@@ -11,6 +12,7 @@ from pilothouse.apiserver.options import list_options
 from pilothouse.apiserver.present import WATCH_HEADERS, watch_encoder, watch_error
 from pilothouse.apiserver.verbs.list import named_options
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.feed import Feed
 from pilothouse.kit.http.message import Response
 from pilothouse.store.base import Revision
 from pilothouse.store.watcher import Watcher
@@ -41,7 +43,7 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
     return Response(200, WATCH_HEADERS[call.output.media_type], TimedWatch(watcher, clock, timeout_s))
 
 
-class TimedWatch:
+class TimedWatch(Feed):
     """A watch that ends by itself after `timeout_s`."""
 
     __slots__ = ("_timer", "_watcher")
@@ -50,12 +52,13 @@ class TimedWatch:
         self._watcher = watcher
         self._timer = clock.call_later(timeout_s, watcher.end)
 
-    def __aiter__(self) -> TimedWatch:
-        return self
+    def take(self) -> bytes | None:
+        lines = self._watcher.take()
+        return None if lines is None else b"".join(lines)
 
-    async def __anext__(self) -> bytes:
-        return await self._watcher.__anext__()
+    def when_more(self, wake: Callable[[], None]) -> None:
+        self._watcher.when_more(wake)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self._timer.cancel()
-        await self._watcher.aclose()
+        self._watcher.close()

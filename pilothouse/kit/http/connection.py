@@ -1,8 +1,7 @@
 """One HTTP/1.1 connection: bytes in, requests out, responses back in the order of the requests.
 
-The parser (llhttp) is strict: a request with both `Transfer-Encoding` and `Content-Length`, a malformed header or a bare line feed
-ends the connection with 400, so that no proxy in front can see other requests than this server does. One request is worked on at a
-time; further ones wait in a bounded queue while the socket is not read.
+Requests are made by `request_reader`. One is worked on at a time; further ones wait in a bounded queue while the socket is not read. When
+the client goes away, what is being worked on is cancelled.
 """
 
 from __future__ import annotations
@@ -10,36 +9,27 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
-from http import HTTPStatus
-from typing import Any, Protocol
-from urllib.parse import unquote
-
-import httptools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.feed import Feed, FeedWriter, Rounds
+from pilothouse.kit.http.head import HeaderNames, response_head
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Peer, Request, Response
+from pilothouse.kit.http.request_reader import RequestReader
+from pilothouse.kit.http.resumed import Resumed
+from pilothouse.kit.http.target import ASTERISK, Malformed
 from pilothouse.kit.http.upgrade import hand_over
 from pilothouse.kit.log import get_logger
 
 log = get_logger("pilothouse.http")
 
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _COPY_LIMIT_BYTES = 64 * 1024
 """A body up to this size is copied behind its headers so that both leave in one write."""
 _PIECE_BYTES = 256 * 1024
-_KNOWN_NAMES_LIMIT = 512
-
-
-class HeaderNames(dict[bytes, str]):
-    """Lower-case header names by their bytes on the wire; bounded, as clients choose the keys."""
-
-    def __missing__(self, raw: bytes) -> str:
-        name = raw.decode("latin-1").lower()
-        if len(self) < _KNOWN_NAMES_LIMIT:
-            self[raw] = name
-        return name
+_LINGER_BYTES = 16 * 1024 * 1024
+"""How much of a refused request is read, and dropped, before the connection is cut off."""
 
 
 class Owner(Protocol):
@@ -49,8 +39,9 @@ class Owner(Protocol):
     clock: Clock
     limits: Limits
     refusal: Callable[[int, str], Response]
-    connections: set[Connection]
     header_names: HeaderNames
+    hosts: set[str]
+    rounds: Rounds
     stopping: bool
 
     @property
@@ -60,64 +51,42 @@ class Owner(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the server at the latest."""
 
+    def admit(self, connection: Connection) -> bool:
+        """Whether a new connection may be."""
+
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
 
 
-class _Resumed:
-    """Awaits the rest of a coroutine that was started outside a task and stopped at `suspended_on`."""
+class _Turn(NamedTuple):
+    """A request that waits for its turn, and how its answer ends."""
 
-    __slots__ = ("coroutine", "suspended_on")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Response], suspended_on: Any) -> None:
-        self.coroutine = coroutine
-        self.suspended_on = suspended_on
-
-    def __await__(self) -> Generator[Any, Any, Response]:
-        suspended_on = self.suspended_on
-        while True:
-            try:
-                value = yield suspended_on
-            except GeneratorExit:
-                self.coroutine.close()
-                raise
-            except BaseException as error:
-                step: Callable[[Any], Any] = self.coroutine.throw
-                argument: Any = error
-            else:
-                step = self.coroutine.send
-                argument = value
-            try:
-                suspended_on = step(argument)
-            except StopIteration as finished:
-                response: Response = finished.value
-                return response
+    request: Request
+    keep_alive: bool
+    is_chunkable: bool
 
 
 class Connection(asyncio.Protocol):
     """A client's connection, owned by its server."""
 
     __slots__ = (
-        "_body",
-        "_body_bytes",
         "_disconnected",
         "_drained",
-        "_head_bytes",
-        "_headers",
-        "_in_head",
+        "_feed",
         "_is_closing",
+        "_is_refused",
         "_leftover",
+        "_linger_bytes",
         "_loop",
-        "_names",
-        "_parser",
         "_peer",
         "_queue",
-        "_refused",
+        "_queued_bytes",
+        "_reader",
+        "_refusal",
         "_server",
         "_streaming",
         "_task",
         "_transport",
-        "_url",
         "_working",
         "deadline",
     )
@@ -125,27 +94,43 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._names = server.header_names
-        self._parser = httptools.HttpRequestParser(self)
+        self._reader: RequestReader = self._new_reader()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made before anything else
         self._peer: Peer
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._in_head = False
-        self._refused: tuple[int, str] | None = None
-        self._queue: deque[tuple[Request, bool, bool]] = deque()
+        self._is_refused = False
+        self._refusal: Malformed | None = None
+        self._linger_bytes: int | None = None
+        self._queue: deque[_Turn] = deque()
+        self._queued_bytes = 0
         self._working = False
         self._streaming = False
         self._task: asyncio.Task[None] | None = None
+        self._feed: FeedWriter | None = None
         self._is_closing = False
         self._leftover: bytearray | None = None
         self._drained: asyncio.Event | None = None
         self._disconnected = asyncio.Event()
         self.deadline = math.inf
-        """When the server may cut the connection off, by its clock's monotonic time."""
+        """When the server calls `expire`, by its clock's monotonic time."""
+
+    def _new_reader(self) -> RequestReader:
+        server = self._server
+        return RequestReader(self, server.limits, server.header_names, server.hosts, self._make)
+
+    def _make(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, raw_path: str
+    ) -> Request:
+        return Request(method, path, query, headers, body, self._peer, raw_path, self._disconnected)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is worked on."""
+        return not self._working
+
+    @property
+    def is_midway(self) -> bool:
+        """Whether the beginning of a request has come, and not its end."""
+        return self._reader.in_head or self._reader.in_body
 
     # Transport's calls
 
@@ -153,10 +138,9 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
         server = self._server
-        if server.stopping or len(server.connections) >= server.limits.connections:
+        if not server.admit(self):
             self._transport.abort()
             return
-        server.connections.add(self)
         self._transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
@@ -172,38 +156,31 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         if self._drained is not None:
             self._drained.set()
-        if self._streaming and self._task is not None:
+        if self._task is not None:
             self._task.cancel()
-        # The parser refers to the connection, which holds the buffers of TLS: without the cycle they are free at once.
-        self._parser = None
+        if self._feed is not None:
+            self._feed.drop()
+        self._reader.close()
         self._server.forget(self)
 
     def data_received(self, data: bytes) -> None:
         if self._leftover is not None:
             self._hold_back(data)
-            return
-        if self._is_closing:
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None
-        except httptools.HttpParserError as error:
-            if self._refused is None:
-                self._refuse(400, f"malformed HTTP request: {error}")
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self._server.limits.head_bytes:
-                self._refuse(431, "request headers are too large")
+        elif self._is_refused:
+            self._drop(len(data))
+        elif not self._is_closing:
+            try:
+                rest = self._reader.feed(data)
+            except Malformed as error:
+                self._refuse(error)
+                return
+            if rest:
+                self._after_upgrade(rest)
 
     def _after_upgrade(self, rest: bytes) -> None:
         if self._leftover is not None:
             self._hold_back(rest)
-        elif rest:
+        else:
             # The application has answered already, without taking the upgrade up.
             self.data_received(rest)
 
@@ -212,150 +189,118 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._drained = asyncio.Event()
+        if self._feed is not None:
+            self._feed.is_paused = True
         self.deadline = self._server.clock.monotonic() + self._server.limits.write_timeout_s
 
     def resume_writing(self) -> None:
         if self._drained is not None:
             self._drained.set()
             self._drained = None
+        if self._feed is not None:
+            self._feed.resume()
         self.deadline = math.inf if self._working else self._idle_deadline()
 
-    # Parser's calls
+    # Reader's calls
 
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = {}
-        self._body = []
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._in_head = True
+    def expect(self, timeout_s: float) -> None:
         if not self._working:
-            self.deadline = self._server.clock.monotonic() + self._server.limits.head_timeout_s
+            self.deadline = self._server.clock.monotonic() + timeout_s
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
-        name = self._names[raw_name]
-        value = raw_value.decode("latin-1")
-        headers = self._headers
-        # RFC 9110 5.3: several fields of one name are one list; Set-Cookie, the exception, is none of a request's.
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        headers = self._headers
-        limit = self._server.limits.body_bytes
-        # RFC 9112 3.2.
-        if "host" not in headers and self._parser.get_http_version() == "1.1":
-            self._refuse(400, "missing required Host header")
-            return
-        length = headers.get("content-length")
-        if length is not None:
-            if not length.isdigit() or int(length) > limit:
-                self._refuse(413, f"limit is {limit}")
-                return
-            if not self._working and length != "0":
-                self.deadline = self._server.clock.monotonic() + self._server.limits.body_timeout_s
-        if headers.get("expect", "").lower() == "100-continue" and not self._working and not self._queue:
+    def go_on(self) -> None:
+        if not self._working and not self._queue:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def on_body(self, part: bytes) -> None:
-        if self._refused is not None:
-            return
-        self._body.append(part)
-        self._body_bytes += len(part)
-        if self._body_bytes > self._server.limits.body_bytes:
-            self._refuse(413, f"limit is {self._server.limits.body_bytes}")
-        elif not self._working:
-            self.deadline = self._server.clock.monotonic() + self._server.limits.body_timeout_s
-
-    def on_message_complete(self) -> None:
-        if self._refused is not None:
-            return
-        raw_path, _, query = self._url.decode("latin-1").partition("?")
-        if not raw_path.startswith("/"):
-            # The absolute form of a proxy request names this server before the path.
-            raw_path = "/" + raw_path.partition("://")[2].partition("/")[2] if "://" in raw_path else raw_path
-        body = self._body
-        request = Request(
-            self._parser.get_method().decode("latin-1"),
-            unquote(raw_path) if "%" in raw_path else raw_path,
-            query,
-            self._headers,
-            body[0] if len(body) == 1 else b"".join(body),
-            self._peer,
-            raw_path,
-            self._disconnected,
-        )
-        upgrade = self._parser.should_upgrade()
-        keep_alive = self._parser.should_keep_alive() or upgrade
+    def take(self, request: Request, *, keep_alive: bool, upgrade: bool) -> None:
         if upgrade:
             self._leftover = bytearray()
-        if self._working:
-            self._queue.append((request, keep_alive, upgrade))
-            if len(self._queue) >= self._server.limits.pipelined:
-                self._transport.pause_reading()
-        else:
-            self._work_on(request, keep_alive)
+        turn = _Turn(request, keep_alive, self._reader.version != "1.0")
+        if not self._working:
+            self._work_on(turn)
+            return
+        limits = self._server.limits
+        self._queue.append(turn)
+        self._queued_bytes += len(request.body)
+        if len(self._queue) >= limits.pipelined or self._queued_bytes >= limits.body_bytes:
+            self._transport.pause_reading()
 
     # Requests
 
-    def _work_on(self, request: Request, keep_alive: bool) -> None:
+    def _work_on(self, turn: _Turn) -> None:
         self._working = True
         self.deadline = math.inf
+        request = turn.request
+        if request.path == ASTERISK:
+            # A question to the server as a whole: nothing that it could say is of use to anyone.
+            self._answer(turn, Response(200))
+            return
         coroutine: Any = self._server.app(request)
         try:
             suspended_on = coroutine.send(None)
         except StopIteration as finished:
-            self._answer(request, finished.value, keep_alive)
+            self._answer(turn, finished.value)
         except Exception:
-            self._answer(request, self._failure(request), keep_alive)
+            self._answer(turn, self._failure(request))
         else:
-            self._task = self._server.spawn(self._finish(request, _Resumed(coroutine, suspended_on), keep_alive))
+            self._task = self._server.spawn(self._finish(turn, Resumed(coroutine, suspended_on)))
 
-    async def _finish(self, request: Request, rest: _Resumed, keep_alive: bool) -> None:
+    async def _finish(self, turn: _Turn, rest: Resumed[Response]) -> None:
         try:
             response = await rest
         except Exception:
-            response = self._failure(request)
+            response = self._failure(turn.request)
         self._task = None
-        self._answer(request, response, keep_alive)
+        self._answer(turn, response)
 
     def _failure(self, request: Request) -> Response:
         log.exception("request failed", method=request.method, path=request.path)
         return self._server.refusal(500, "the application failed")
 
-    def _answer(self, request: Request, response: Response, keep_alive: bool) -> None:
+    def _answer(self, turn: _Turn, response: Response) -> None:
         body = response.body
-        keep_alive = keep_alive and not self._server.stopping
+        keep_alive = turn.keep_alive and not self._server.stopping
         if self._is_closing and self._disconnected.is_set():
             if not isinstance(body, bytes):
-                self._task = self._server.spawn(_close(body))
+                self._server.spawn(_close(body))
         elif response.takeover is not None:
             self._streaming = True
             self._task = self._server.spawn(self._take_over(response))
         elif isinstance(body, bytes):
             head = self._head(response, keep_alive, f"content-length: {len(body)}\r\n")
-            if request.method == "HEAD":
+            if turn.request.method == "HEAD":
                 self._transport.write(head)
             elif len(body) <= _COPY_LIMIT_BYTES:
                 self._transport.write(head + body)
             else:
                 self._write_large(head, body)
             self._done(keep_alive)
-        elif request.method == "HEAD":
+        elif turn.request.method == "HEAD":
             self._transport.write(self._head(response, keep_alive, ""))
-            self._task = self._server.spawn(_close(body))
+            self._server.spawn(_close(body))
             self._done(keep_alive)
         else:
-            is_chunked = self._parser.get_http_version() != "1.0"
-            keep_alive = keep_alive and is_chunked
-            self._transport.write(
-                self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else "")
-            )
-            self._streaming = True
-            self._task = self._server.spawn(self._stream(request, body, is_chunked, keep_alive))
+            self._stream(turn, response, body)
+
+    def _stream(self, turn: _Turn, response: Response, body: AsyncIterator[bytes]) -> None:
+        is_chunked = turn.is_chunkable
+        keep_alive = turn.keep_alive and is_chunked and not self._server.stopping
+        self._transport.write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
+        self._streaming = True
+        if not isinstance(body, Feed):
+            self._task = self._server.spawn(self._send(turn.request, body, is_chunked, keep_alive))
+            return
+
+        def finished() -> None:
+            self._streaming = False
+            self._feed = None
+            self._done(keep_alive)
+
+        self._feed = FeedWriter(body, self._transport, self._server.rounds, finished, is_chunked=is_chunked)
+        self._feed.is_paused = self._drained is not None
+        if self._server.stopping:
+            self._feed.end()
+        else:
+            self._feed.wake()
 
     def _write_large(self, head: bytes, body: bytes) -> None:
         if not self._peer.is_tls:
@@ -368,23 +313,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(view[start : start + _PIECE_BYTES])
 
     def _head(self, response: Response, keep_alive: bool, length_line: str) -> bytes:
-        lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
-        for name, value in response.headers.items():
-            if "\n" in value or "\r" in value:
-                value = value.replace("\r", " ").replace("\n", " ")
-            lines.append(f"{name}: {value}\r\n")
-        if response.takeover is None:
-            lines.append(length_line)
-            lines.append(
-                f"date: {self._server.date}\r\n\r\n"
-                if keep_alive
-                else f"date: {self._server.date}\r\nconnection: close\r\n\r\n"
-            )
-        else:
-            lines.append("\r\n")
-        return "".join(lines).encode("utf-8", "surrogateescape")
+        return response_head(response, self._server.date, keep_alive=keep_alive, length_line=length_line)
 
-    async def _stream(self, request: Request, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool) -> None:
+    async def _send(self, request: Request, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool) -> None:
         write = self._transport.write
         complete = False
         try:
@@ -441,19 +372,21 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         if self._queue:
-            request, keep_alive, _ = self._queue.popleft()
-            if len(self._queue) < self._server.limits.pipelined:
+            turn = self._queue.popleft()
+            self._queued_bytes -= len(turn.request.body)
+            if len(self._queue) < self._server.limits.pipelined and not self._is_refused:
                 self._transport.resume_reading()
             # From the loop, not from here: answers that come at once must not nest as deep as a client pipelines.
             self._working = True
-            self._loop.call_soon(self._work_on, request, keep_alive)
+            self._loop.call_soon(self._work_on, turn)
             return
-        if self._refused is not None:
-            self._send_refusal(*self._refused)
+        if self._refusal is not None:
+            self._send_refusal(self._refusal)
         elif self._leftover is not None:
             # An upgrade was offered and not taken up: what follows is HTTP again.
             held, self._leftover = bytes(self._leftover), None
-            self._parser = httptools.HttpRequestParser(self)
+            self._reader.close()
+            self._reader = self._new_reader()
             self._transport.resume_reading()
             self.deadline = self._idle_deadline()
             if held:
@@ -470,22 +403,36 @@ class Connection(asyncio.Protocol):
         if len(self._leftover) > _COPY_LIMIT_BYTES:
             self._transport.pause_reading()
 
-    def _refuse(self, code: int, why: str) -> None:
+    def _refuse(self, error: Malformed) -> None:
         """Answer a request that cannot be read to its end, after those before it, and close."""
-        self._refused = (code, why)
-        self._in_head = False
+        self._is_refused = True
+        self._refusal = error
         if self._is_closing:
             return
-        self._transport.pause_reading()
-        if not self._working:
-            self._send_refusal(code, why)
+        if self._working:
+            self._transport.pause_reading()
+        else:
+            self._send_refusal(error)
 
-    def _send_refusal(self, code: int, why: str) -> None:
-        response = self._server.refusal(code, why)
+    def _send_refusal(self, error: Malformed) -> None:
+        self._refusal = None
+        response = self._server.refusal(error.code, str(error))
         body = response.body
         assert isinstance(body, bytes)
         self._transport.write(self._head(response, False, f"content-length: {len(body)}\r\n") + body)
-        self._close()
+        # A connection that is closed with bytes unread is reset, and the client may lose the answer: let it send on for a moment.
+        self._linger_bytes = _LINGER_BYTES
+        self.deadline = self._server.clock.monotonic() + self._server.limits.linger_s
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+
+    def _drop(self, size: int) -> None:
+        """Take no notice of what follows a refused request."""
+        if self._linger_bytes is not None:
+            self._linger_bytes -= size
+            if self._linger_bytes < 0:
+                self.abort()
 
     def _close(self) -> None:
         self._is_closing = True
@@ -494,10 +441,19 @@ class Connection(asyncio.Protocol):
 
     # Server's calls
 
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._reader.in_body and not self._working and not self._is_refused and not self._is_closing:
+            self._refuse(Malformed("request did not complete within the allotted timeout", 504))
+        else:
+            self.abort()
+
     def wind_down(self) -> None:
         """Close after the request in progress; end a stream at once."""
         if not self._working:
             self._close()
+        elif self._feed is not None:
+            self._feed.end()
         elif self._streaming and self._task is not None:
             self._task.cancel()
 

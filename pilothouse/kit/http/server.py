@@ -12,7 +12,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pilothouse.kit.clock import Clock, Timer
-from pilothouse.kit.http.connection import Connection, HeaderNames
+from pilothouse.kit.http.connection import Connection
+from pilothouse.kit.http.feed import Rounds
+from pilothouse.kit.http.head import HeaderNames
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Response
 
@@ -48,11 +50,18 @@ class Server:
         self.refusal = refusal
         self.connections: set[Connection] = set()
         self.header_names = HeaderNames()
+        self.hosts: set[str] = set()
+        """Values of the `Host` header that are known to be well formed."""
+        self.rounds = Rounds(clock)
+        self.handshake_failures = 0
+        """Connections that were opened and did not become TLS connections."""
         self.stopping = False
         self._host = host
         self._port = port
         self._ssl_context = ssl_context
         self._listener: asyncio.Server | None = None
+        self._shaking: dict[Connection, float] = {}
+        """Connections whose TLS handshake is under way, since when."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep_timer: Timer | None = None
         self._emptied = asyncio.Event()
@@ -78,7 +87,7 @@ class Server:
                 "ssl_shutdown_timeout": 5.0,
             }
         self._listener = await loop.create_server(
-            lambda: Connection(self, loop), self._host or None, self._port, backlog=1024, **tls
+            lambda: self._accepted(Connection(self, loop)), self._host or None, self._port, backlog=1024, **tls
         )
         self._sweep_timer = self.clock.call_later(1.0, self._sweep)
 
@@ -123,6 +132,22 @@ class Server:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def admit(self, connection: Connection) -> bool:
+        """Whether a new connection may be. Where there are too many, those that have been idle longest make room."""
+        self._shaking.pop(connection, None)
+        if self.stopping:
+            return False
+        if len(self.connections) >= self.limits.connections:
+            waiting = [each for each in self.connections if each.is_idle]
+            idle = sorted(waiting, key=lambda each: (each.is_midway, each.deadline))
+            for each in idle[: max(1, self.limits.connections // 100)]:
+                each.abort()
+                self.connections.discard(each)
+            if not idle:
+                return False
+        self.connections.add(connection)
+        return True
+
     def forget(self, connection: Connection) -> None:
         self.connections.discard(connection)
         if not self.connections:
@@ -137,9 +162,20 @@ class Server:
             self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
         return self._date
 
+    def _accepted(self, connection: Connection) -> Connection:
+        if self._ssl_context is not None:
+            self._shaking[connection] = self.clock.monotonic()
+        return connection
+
     def _sweep(self) -> None:
         now = self.clock.monotonic()
         for connection in list(self.connections):
             if connection.deadline < now:
-                connection.abort()
+                connection.expire()
+        longest_s = self.limits.handshake_timeout_s + 1
+        for connection, since in list(self._shaking.items()):
+            if now - since < longest_s:
+                break
+            del self._shaking[connection]
+            self.handshake_failures += 1
         self._sweep_timer = self.clock.call_later(1.0, self._sweep)

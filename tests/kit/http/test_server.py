@@ -3,55 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from pilothouse.kit.clock import SystemClock, VirtualClock
-from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import Request, Response
-from pilothouse.kit.http.server import Server
-
-
-async def echo(request: Request) -> Response:
-    if request.path == "/later":
-        await asyncio.sleep(0)
-    if request.path == "/broken":
-        raise RuntimeError("broken")
-    text = f"{request.method} {request.path} {request.query} {len(request.body)} {request.headers.get('x', '')}"
-    return Response(200, {"content-type": "text/plain"}, text.encode())
-
-
-class Exchange:
-    """A server and raw connections to it."""
-
-    def __init__(self, app=echo, clock=None, **limits) -> None:
-        self.clock = clock or SystemClock()
-        self.server = Server(
-            app, host="127.0.0.1", port=0, ssl_context=None, clock=self.clock, limits=Limits(shutdown_s=0.2, **limits)
-        )
-        self.writers: list[asyncio.StreamWriter] = []
-
-    async def __aenter__(self) -> Exchange:
-        await self.server.start()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        for writer in self.writers:
-            writer.close()
-        await self.server.stop()
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        self.writers.append(writer)
-        return reader, writer
-
-    async def send(self, data: bytes) -> bytes:
-        """Everything that comes back until the server closes."""
-        reader, writer = await self.connect()
-        writer.write(data)
-        return await asyncio.wait_for(reader.read(), 5)
+from tests.kit.http.exchange import Exchange
 
 
 @pytest.mark.parametrize(
@@ -218,33 +175,3 @@ async def test_an_upgrade_that_is_not_taken_up_leaves_http() -> None:
             b"GET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
     assert answer.count(b"HTTP/1.1 200 OK") == 2
-
-
-async def test_connections_over_the_limit_are_closed() -> None:
-    async with Exchange(connections=1) as exchange:
-        reader, writer = await exchange.connect()
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        second, _ = await exchange.connect()
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(second.readexactly(1), 5)
-
-
-@pytest.mark.parametrize(
-    ("sent", "seconds"),
-    [(b"", 100), (b"GET / HTTP/1.1\r\n", 40), (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\na", 70)],
-)
-async def test_slow_clients_are_cut_off(sent: bytes, seconds: int) -> None:
-    clock = VirtualClock()
-    async with Exchange(clock=clock) as exchange:
-        reader, writer = await exchange.connect()
-        writer.write(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(len(b"GET /ready  0 "))
-        writer.write(sent)
-        await writer.drain()
-        for _ in range(50):
-            await asyncio.sleep(0)
-        await clock.advance(seconds)
-        with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""

@@ -1,0 +1,35 @@
+"""Heads of HTTP/1.1 messages: the names of a request's headers, and the bytes of a response's."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from pilothouse.kit.http.message import Response
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_KNOWN_NAMES_LIMIT = 512
+
+
+class HeaderNames(dict[bytes, str]):
+    """Lower-case header names by their bytes on the wire; bounded, as clients choose the keys."""
+
+    def __missing__(self, raw: bytes) -> str:
+        name = raw.decode("latin-1").lower()
+        if len(self) < _KNOWN_NAMES_LIMIT:
+            self[raw] = name
+        return name
+
+
+def response_head(response: Response, date: str, *, keep_alive: bool, length_line: str) -> bytes:
+    """The status line and headers. `length_line` says how the body's end is known; of a takeover, only its own headers are sent."""
+    lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
+    for name, value in response.headers.items():
+        if "\n" in value or "\r" in value:
+            value = value.replace("\r", " ").replace("\n", " ")
+        lines.append(f"{name}: {value}\r\n")
+    if response.takeover is not None:
+        lines.append("\r\n")
+    else:
+        lines.append(length_line)
+        lines.append(f"date: {date}\r\n\r\n" if keep_alive else f"date: {date}\r\nconnection: close\r\n\r\n")
+    return "".join(lines).encode("utf-8", "surrogateescape")
