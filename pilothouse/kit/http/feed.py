@@ -109,7 +109,7 @@ class FeedWriter:
         self._rounds.add(self)
 
     def send(self) -> None:
-        if not self._may_write:
+        if not self._may_write():
             return
         data = self._feed.take()
         if data is None:
@@ -117,11 +117,10 @@ class FeedWriter:
             return
         if data:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
-            if not self._may_write:
+            if not self._may_write():
                 return
         self._feed.when_more(self.wake)
 
-    @property
     def _may_write(self) -> bool:
         return not (self._is_over or self.is_paused)
 
