@@ -1,7 +1,8 @@
-"""Real etcd servers on free ports, in a directory of the test, always ended."""
+"""Real etcd servers on free ports, in a directory of the test, always ended: the machine's etcd, or the one that ETCD names."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -13,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = shutil.which("etcd")
+from pilothouse.kit.grpc import GrpcChannel, RpcFailure
+from pilothouse.store.etcd.messages import Messages
+
+PROGRAM = os.environ.get("ETCD") or shutil.which("etcd")
 needs_etcd = pytest.mark.skipif(PROGRAM is None, reason="etcd is not installed (Debian: apt-get install etcd-server)")
 
 
@@ -127,3 +131,26 @@ class Etcd:
     def __exit__(self, *_: object) -> None:
         for member in self.members:
             member.kill()
+
+
+async def leader_of(etcd: Etcd) -> Member:
+    """The member that leads now."""
+    messages = Messages()
+    while True:
+        for member in etcd.members:
+            if member.process is None:
+                continue
+            channel = GrpcChannel(member.url.removeprefix("http://"))
+            try:
+                status = await channel.call(
+                    "/etcdserverpb.Maintenance/Status",
+                    messages.StatusRequest(),
+                    messages.StatusResponse.FromString,
+                    timeout_s=2,
+                )
+            except RpcFailure:
+                continue
+            finally:
+                await channel.close()
+            if status.leader and status.leader == status.header.member_id:
+                return member

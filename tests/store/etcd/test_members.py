@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from pilothouse.kit.clock import SystemClock
-from pilothouse.kit.grpc import GrpcChannel, RpcFailure
 from pilothouse.store.base import ABSENT, Change, Entry, Revision, StoreUnavailable, WriteConflict
-from pilothouse.store.etcd.messages import Messages
 from pilothouse.store.etcd.options import EtcdOptions
 from pilothouse.store.etcd.store import EtcdStore
 from tests.store.etcd.history import History
-from tests.store.etcd.server import Etcd, Member, needs_etcd
+from tests.store.etcd.server import Etcd, leader_of, needs_etcd
 from tests.store.suite import PODS
 
 pytestmark = [needs_etcd, pytest.mark.real]
@@ -29,29 +27,6 @@ WRITES_BETWEEN_FAULTS = 150
 def etcd(tmp_path: Path) -> Iterator[Etcd]:
     with Etcd(tmp_path, size=3) as etcd:
         yield etcd
-
-
-async def leader_of(etcd: Etcd) -> Member:
-    """The member that leads now."""
-    messages = Messages()
-    while True:
-        for member in etcd.members:
-            if member.process is None:
-                continue
-            channel = GrpcChannel(member.url.removeprefix("http://"))
-            try:
-                status = await channel.call(
-                    "/etcdserverpb.Maintenance/Status",
-                    messages.StatusRequest(),
-                    messages.StatusResponse.FromString,
-                    timeout_s=2,
-                )
-            except RpcFailure:
-                continue
-            finally:
-                await channel.close()
-            if status.leader and status.leader == status.header.member_id:
-                return member
 
 
 class Load:
