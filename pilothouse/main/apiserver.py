@@ -121,6 +121,8 @@ def _security(values: Values) -> SecurityOptions:
         api_audiences=values.api_audiences,
         bootstrap_tokens=values.enable_bootstrap_token_auth,
         authorization_modes=values.authorization_mode,
+        # Whoever says nothing would be allowed everything.
+        allow_anonymous="AlwaysAllow" not in values.authorization_mode,
         enable_admission=values.enable_admission_plugins,
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),

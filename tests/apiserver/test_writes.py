@@ -142,6 +142,15 @@ async def test_an_update_without_a_version_overwrites(server: Harness) -> None:
     assert updated["data"] == {"k": "new"}
 
 
+async def test_version_0_is_none(server: Harness) -> None:
+    """Upstream's store reads "0" and nothing alike, at a creation, too."""
+    obj = config_map(x="1")
+    obj["metadata"]["resourceVersion"] = "0"
+    await server.client.create(gvr.CONFIG_MAPS, obj)
+    changed = await server.client.update(gvr.CONFIG_MAPS, {**obj, "data": {"x": "2"}})
+    assert changed["data"] == {"x": "2"}
+
+
 async def test_an_update_that_changes_nothing_writes_nothing(server: Harness) -> None:
     created = await server.client.create(gvr.CONFIG_MAPS, config_map())
     assert await server.client.update(gvr.CONFIG_MAPS, created) == created

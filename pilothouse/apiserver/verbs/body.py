@@ -32,9 +32,13 @@ def load(
     metadata = obj.setdefault("metadata", {})
     if metadata is None:
         obj["metadata"] = metadata = {}
-    if isinstance(metadata, dict) and metadata.get("managedFields") == []:
-        # The other way to say that ownership is to be forgotten; an empty list would be left out.
-        metadata["managedFields"] = [{}]
+    if isinstance(metadata, dict):
+        if metadata.get("managedFields") == []:
+            # The other way to say that ownership is to be forgotten; an empty list would be left out.
+            metadata["managedFields"] = [{}]
+        if metadata.get("resourceVersion") == "0":
+            # The other way to name none.
+            del metadata["resourceVersion"]
     call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates, like=like)
     obj.setdefault("metadata", {})
     return endpoint.to_stored(obj, like)
