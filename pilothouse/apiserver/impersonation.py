@@ -9,7 +9,7 @@ Source: apiserver `pkg/endpoints/filters/impersonation`, KEP-5284.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -26,6 +26,7 @@ from pilothouse.api.user import User, service_account_groups
 from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, forbidden
 from pilothouse.apiserver.authz.gate import attributes_of
 from pilothouse.apiserver.route import parse_query, request_info
+from pilothouse.kit.http.fields import values_of
 from pilothouse.kit.http.message import Request
 
 _AUTHENTICATION = "authentication.k8s.io"
@@ -156,11 +157,11 @@ class Impersonation:
 def _wanted(request: Request) -> User:
     headers = request.headers
     extra: dict[str, tuple[str, ...]] = {}
-    for header, value in headers.items():
+    for header in headers:
         if header.startswith(_EXTRA):
-            extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(_values(value))
+            extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(_values(headers, header))
     name = headers["impersonate-user"]
-    return User(name, headers.get("impersonate-uid", ""), tuple(_values(headers.get("impersonate-group", ""))), extra)
+    return User(name, headers.get("impersonate-uid", ""), tuple(_values(headers, "impersonate-group")), extra)
 
 
 def _standing(wanted: User, groups: tuple[str, ...]) -> User:
@@ -171,5 +172,5 @@ def _standing(wanted: User, groups: tuple[str, ...]) -> User:
     return User(wanted.name, wanted.uid, groups, wanted.extra)
 
 
-def _values(joined: str) -> list[str]:
-    return [value.strip() for value in joined.split(",") if value.strip()]
+def _values(headers: Mapping[str, str], name: str) -> list[str]:
+    return [value for value in values_of(headers, name) if value]

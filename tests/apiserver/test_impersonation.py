@@ -73,3 +73,9 @@ async def test_an_agent_as_its_own_node():
         await act(AGENT, rights, user="system:node:n2")
     with pytest.raises(Forbidden):
         await act(AGENT, rights, user="system:node:n1", group="x")
+
+
+async def test_a_group_with_commas_is_one_group():
+    rights = ["impersonate users bob", "impersonate groups ,,,cn=g,ou=h"]
+    user = await act(ALICE, rights, user="bob", group=",,,cn=g,ou=h")
+    assert user.groups == (",,,cn=g,ou=h", "system:authenticated")

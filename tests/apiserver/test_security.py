@@ -219,7 +219,7 @@ async def test_impersonation(cluster):
     obj = review("SelfSubjectReview", "authentication.k8s.io")
     acting = cluster.client("admin", impersonate_user="bob", impersonate_group="x, y", impersonate_extra_a="1")
     info = (await acting.create(kinds.SELF_SUBJECT_REVIEWS, obj))["status"]["userInfo"]
-    assert info == {"username": "bob", "groups": ["x", "y", "system:authenticated"], "extra": {"a": ["1"]}}
+    assert info == {"username": "bob", "groups": ["x, y", "system:authenticated"], "extra": {"a": ["1"]}}
     account = cluster.client("admin", impersonate_user="system:serviceaccount:default:robot")
     info = (await account.create(kinds.SELF_SUBJECT_REVIEWS, obj))["status"]["userInfo"]
     assert info["groups"] == ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]

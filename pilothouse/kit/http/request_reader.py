@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import httptools
 
+from pilothouse.kit.http.fields import JoinedFields
 from pilothouse.kit.http.head import HeaderNames
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import Request
@@ -133,8 +134,7 @@ class RequestReader:
         self.in_head = False
         headers = self._headers
         if self._repeated:
-            # RFC 9110 5.3: several fields of one name are one list; Set-Cookie, the exception, is none of a request's.
-            headers |= {name: ", ".join(values) for name, values in self._repeated.items()}
+            headers = self._headers = JoinedFields(headers, self._repeated)
             self._repeated = {}
         host = headers.get("host")
         if host not in self._hosts:

@@ -16,6 +16,7 @@ from pilothouse.apiserver.authn.x509 import ClientCertificates
 from pilothouse.apiserver.objects import MemoryObjects
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import VirtualClock
+from pilothouse.kit.http.fields import Fields
 from pilothouse.kit.http.message import Peer, Request
 from pilothouse.kit.pki import DAY_S, Authority, Certificate, Pki, SigningKey
 
@@ -98,9 +99,15 @@ class TestClientCertificates:
 
 class TestFrontProxy:
     async def test_speaks_for_a_user(self, pki, certificates):
-        headers = {"x-remote-user": "bob", "x-remote-group": "a, b", "x-remote-extra-acme%2fx": "1"}
+        groups = [("x-remote-group", "a"), ("x-remote-group", "cn=b,ou=c")]
+        headers = Fields([("x-remote-user", "bob"), *groups, ("x-remote-extra-acme%2fx", "1")])
         user = await RequestHeader(certificates).authenticate(request(headers, der(pki, "proxy")))
-        assert (user.name, user.groups, user.extra) == ("bob", ("a", "b"), {"acme/x": ("1",)})
+        assert (user.name, user.groups, user.extra) == ("bob", ("a", "cn=b,ou=c"), {"acme/x": ("1",)})
+
+    async def test_a_group_with_a_comma_is_one_group(self, pki, certificates):
+        headers = {"x-remote-user": "bob", "x-remote-group": "x,system:masters"}
+        user = await RequestHeader(certificates).authenticate(request(headers, der(pki, "proxy")))
+        assert user.groups == ("x,system:masters",)
 
     async def test_only_a_proxy_is_believed(self, pki, certificates):
         method = RequestHeader(certificates)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from pilothouse.kit.http.fields import values_of
 from pilothouse.kit.http.message import Request, Response
 from tests.kit.http.exchange import Exchange
 
@@ -175,3 +176,18 @@ async def test_an_upgrade_that_is_not_taken_up_leaves_http() -> None:
             b"GET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
     assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_a_field_in_several_lines_is_one_list_whose_values_stay_apart() -> None:
+    seen: list[Request] = []
+
+    async def remember(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, {}, b"")
+
+    async with Exchange(remember) as exchange:
+        await exchange.send(b"GET / HTTP/1.1\r\nHost: x\r\nG: a,b\r\nY: 1\r\nG: c\r\nConnection: close\r\n\r\n")
+    (request,) = seen
+    assert request.headers["g"] == "a,b, c"
+    assert values_of(request.headers, "g") == ["a,b", "c"]
+    assert (values_of(request.headers, "y"), values_of(request.headers, "z")) == (["1"], [])
