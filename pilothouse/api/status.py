@@ -6,7 +6,7 @@ over the wire and `from_object` the error that a client raises for it. Source: a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -222,3 +222,9 @@ def _qualified(plural: str, group: str) -> str:
 
 OBJECT_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 """Why an update with an old resourceVersion conflicts. Clients match on this text."""
+
+
+def aggregate(messages: Iterable[str]) -> str:
+    """Several failures in one text, each once: `[a, b]`, as upstream puts them together."""
+    unique = list(dict.fromkeys(messages))
+    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]" if unique else ""

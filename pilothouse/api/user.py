@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,11 @@ from pilothouse.api.identities import (
     SYSTEM_NODES,
     SYSTEM_UNAUTHENTICATED,
 )
+
+_MAX_NAME = 253
+_account = re.compile(
+    r"([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?):([a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*)"
+).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class User:
         """`(namespace, name)` of the service account this is."""
         if not self.name.startswith(SERVICE_ACCOUNT_PREFIX):
             return None
-        namespace, _, name = self.name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        return (namespace, name) if namespace and name else None
+        match = _account(self.name.removeprefix(SERVICE_ACCOUNT_PREFIX))
+        return (match[1], match[2]) if match is not None and len(match[2]) <= _MAX_NAME else None
 
     def to_object(self) -> dict[str, Any]:
         """The `UserInfo` object."""

@@ -17,11 +17,19 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
+from pilothouse.apiserver.authn.bearer import WARNINGS
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import internal, not_acceptable, page_not_found, unavailable
+from pilothouse.apiserver.errors import (
+    FilterFailed,
+    filter_failure,
+    internal,
+    not_acceptable,
+    page_not_found,
+    unavailable,
+)
 from pilothouse.apiserver.metrics import RequestMetrics
-from pilothouse.apiserver.negotiate import ACCEPTED, Shape
+from pilothouse.apiserver.negotiate import ACCEPTED, PLAIN, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
@@ -61,8 +69,11 @@ class Authenticator(Protocol):
 
 
 class Impersonator(Protocol):
-    async def impersonate(self, request: Request, user: User) -> User:
-        """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name. Raises Forbidden, BadRequest."""
+    async def impersonate(self, request: Request, user: User) -> tuple[User, str]:
+        """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name, and the verb that restricts it.
+
+        Raises Forbidden, BadRequest.
+        """
 
 
 class Fairness(Protocol):
@@ -81,10 +92,22 @@ class Fairness(Protocol):
 class Auditor(Protocol):
     """Records are the auditor's own."""
 
-    def received(self, audit_id: str, call: Call, requestor: User) -> Any:
-        """Take note of a request, which `requestor` sent; None if it is not recorded."""
+    async def run(self) -> None:
+        """Keep what it records into at work, until cancelled."""
 
-    def answered(self, record: Any, response: Response) -> None:
+    async def received(self, audit_id: str, request: Request, info: RequestInfo, user: User) -> Any:
+        """Take note of a request, which `user` sent; None if it is not recorded. Raises FilterFailed.
+
+        Links of the chain write into the record's `annotations`, and tell its `sent` which object was sent.
+        """
+
+    def refused(self, audit_id: str, request: Request, info: RequestInfo) -> Any:
+        """Take note of a request whose sender did not prove who he is; None if it is not recorded."""
+
+    def impersonated(self, record: Any, user: User, constraint: str) -> None:
+        """Take note of whom a request is done as, and of the verb that restricts it."""
+
+    async def answered(self, record: Any, response: Response) -> None:
         """Take note of its answer."""
 
 
@@ -232,7 +255,7 @@ class ApiServer:
     async def handle(self, request: Request) -> Response:
         """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
         began = self._clock.monotonic()
-        audit_id = metadata.new_uid(self._rng)
+        audit_id = request.headers.get("audit-id") or metadata.new_uid(self._rng)
         accept = request.headers.get("accept", "")
         call: Call | None = None
         headers: Mapping[str, str] = _NO_HEADERS
@@ -240,15 +263,27 @@ class ApiServer:
         try:
             query = parse_query(request.query)
             info = request_info(request.method, request.path, query)
-            user = await self._authenticator.authenticate(request)
-            requestor = user
-            if self._impersonator is not None:
-                user = await self._impersonator.impersonate(request, user)
-            call = Call(request, info, query, user, authorizer=self._authorizer)
+            try:
+                user = await self._authenticator.authenticate(request)
+            except status.Unauthorized:
+                if self._auditor is not None:
+                    record = self._auditor.refused(audit_id, request, info)
+                raise
+            annotations: dict[str, str] | None = None
             if self._auditor is not None:
-                record = self._auditor.received(audit_id, call, requestor)
+                record = await self._auditor.received(audit_id, request, info, user)
+                annotations = None if record is None else record.annotations
+            if self._impersonator is not None:
+                requestor = user
+                user, constraint = await self._impersonator.impersonate(request, requestor)
+                if record is not None and user is not requestor and self._auditor is not None:
+                    self._auditor.impersonated(record, user, constraint)
+            warnings: list[str] = request.context.get(WARNINGS) or []
+            call = Call(request, info, query, user, PLAIN, warnings, annotations, self._authorizer)
+            if record is not None:
+                call.recorded = record.sent
             if self._fairness is None:
-                await self._authorizer.authorize(user, info)
+                await self._authorizer.authorize(user, info, annotations)
                 response = await self._serve(call)
             else:
                 seat = self._fairness.take(user, info)
@@ -256,12 +291,14 @@ class ApiServer:
                     await self._fairness.wait(seat)
                 headers = seat.headers
                 try:
-                    await self._authorizer.authorize(user, info)
+                    await self._authorizer.authorize(user, info, annotations)
                     response = await self._serve(call)
                 finally:
                     self._fairness.done(seat)
         except status.StatusError as error:
             response = error_response(error, accept)
+        except FilterFailed as error:
+            response = filter_failure(request, error)
         except StoreUnavailable as error:
             log.error("the store is not available", path=request.path, error=str(error))
             response = error_response(unavailable(error), accept)
@@ -270,7 +307,7 @@ class ApiServer:
             response = error_response(internal(f"{type(error).__name__}: {error}"), accept)
         self.metrics.observe(None if call is None else call.info, response.status, self._clock.monotonic() - began)
         if record is not None and self._auditor is not None:
-            self._auditor.answered(record, response)
+            await self._auditor.answered(record, response)
         response.headers = {
             "audit-id": audit_id,
             "cache-control": "no-cache, private",

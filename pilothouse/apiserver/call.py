@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pilothouse.api.status import Forbidden
 from pilothouse.api.user import User
@@ -13,8 +14,11 @@ from pilothouse.kit.http.message import Request
 
 
 class Authorizer(Protocol):
-    async def authorize(self, user: User, info: RequestInfo) -> None:
-        """Return if `user` may do this. Raises Forbidden with upstream's message."""
+    async def authorize(self, user: User, info: RequestInfo, annotations: dict[str, str] | None = None) -> None:
+        """Return if `user` may do this. Raises Forbidden with upstream's message, FilterFailed.
+
+        What is decided becomes `annotations` of the audit log, where the request is recorded.
+        """
 
 
 @dataclass(slots=True)
@@ -28,8 +32,18 @@ class Call:
     output: Output = PLAIN
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers, in order; duplicates are sent once."""
+    annotations: dict[str, str] | None = None
+    """What the audit log is to say of the request, by key; None if it is not recorded."""
     authorizer: Authorizer | None = None
     """Asked again by what a request does beside its own verb; without one nothing more is allowed."""
+
+    recorded: Callable[[Any], None] | None = None
+    """Told the object or the patch that the client sent, as it is decoded, where that is recorded."""
+
+    def annotate(self, key: str, value: str) -> None:
+        """Say something of the request to the audit log. What has been said under a key stays."""
+        if self.annotations is not None:
+            self.annotations.setdefault(key, value)
 
     async def authorize(self, verb: str) -> None:
         """Check that the user may do `verb` as well to what the request is about. Raises Forbidden."""

@@ -28,6 +28,7 @@ def connection(call: Call, resource: Resource, subresource: str) -> Attributes:
         options,
         subresource=subresource,
         warnings=call.warnings,
+        annotations={} if call.annotations is None else call.annotations,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 
 from pilothouse.api.status import (
@@ -14,10 +16,22 @@ from pilothouse.api.status import (
     TooManyRequests,
     UnsupportedMediaType,
 )
-from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.message import Request, Response
 from pilothouse.store.base import OutcomeUnknown, StoreUnavailable, ValueTooLarge
 
 JSON_HEADERS = {"content-type": "application/json"}
+_TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+_SANITIZED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+class FilterFailed(Exception):
+    """The chain itself failed before any verb was reached. Upstream answers that in plain text."""
+
+
+def filter_failure(request: Request, error: FilterFailed) -> Response:
+    uri = f"{request.path}?{request.query}" if request.query else request.path
+    text = f"Internal Server Error: {json.dumps(uri, ensure_ascii=False)}: {error}\n"
+    return Response(500, _TEXT_HEADERS, text.translate(_SANITIZED).encode())
 
 
 def error_response(error: StatusError) -> Response:

@@ -8,9 +8,10 @@ Source: apiserver `pkg/endpoints/filters/impersonation`, KEP-5284.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from pilothouse.api.identities import (
@@ -21,8 +22,10 @@ from pilothouse.api.identities import (
     SYSTEM_NODES,
     SYSTEM_UNAUTHENTICATED,
 )
+from pilothouse.api.path import FieldError, Path
 from pilothouse.api.status import BadRequest, Forbidden
 from pilothouse.api.user import User, service_account_groups
+from pilothouse.api.validate.values import check_domain_prefixed_path
 from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, forbidden
 from pilothouse.apiserver.authz.gate import attributes_of
 from pilothouse.apiserver.route import parse_query, request_info
@@ -33,7 +36,8 @@ _AUTHENTICATION = "authentication.k8s.io"
 _EXTRA = "impersonate-extra-"
 _NODE_NAME = "authentication.kubernetes.io/node-name"
 _is_node_name = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*").fullmatch
-_is_extra_key = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[^\s/][^\s]*").fullmatch
+_MANY = 4
+"""From how many groups, or values in extra, a constrained mode first asks for the right to all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,21 @@ MODES = (
 class Impersonation:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
+        self.attempts: dict[tuple[str, str], int] = {}
+        """How often impersonation was tried, by mode and by whether it was `allowed` or `denied`, which has no mode."""
+        self.questions: dict[tuple[str, str], int] = {}
+        """How often the authorizer was asked for it, likewise."""
 
-    async def impersonate(self, request: Request, user: User) -> User:
-        """Whom the request is done as. Raises BadRequest without a user's name, Forbidden for what `user` may not impersonate."""
+    async def impersonate(self, request: Request, user: User) -> tuple[User, str]:
+        """Whom the request is done as, and the verb of the constrained mode that allowed it, if one did.
+
+        Raises BadRequest without a user's name, Forbidden for what `user` may not impersonate.
+        """
         if not request.headers.get("impersonate-user"):
             for header in request.headers:
                 if header.startswith("impersonate-") and header != "impersonate-user":
-                    raise BadRequest("impersonation was requested without impersonating a user name")
-            return user
+                    raise BadRequest(f"requested {_asked(request)} without impersonating a user name")
+            return user, ""
         wanted = _wanted(request)
         info = request_info(request.method, request.path, parse_query(request.query))
         action = attributes_of(user, info)
@@ -89,69 +100,136 @@ class Impersonation:
         for mode in MODES:
             if mode.applies(user, wanted):
                 try:
-                    return self._constrained(mode.name, wanted, action)
+                    found = await self._constrained(mode.name, wanted, action)
                 except Forbidden as error:
                     first = first or error
+                else:
+                    self._count(self.attempts, mode.name, True)
+                    return found, f"impersonate:{mode.name}"
         try:
-            return self._legacy(user, wanted)
+            found = await self._legacy(user, wanted)
         except Forbidden as error:
+            self._count(self.attempts, "", False)
             raise first or error from None
+        self._count(self.attempts, "legacy", True)
+        return found, ""
 
-    def _constrained(self, mode: str, wanted: User, action: Attributes) -> User:
-        self._ask(action._replace(verb=f"impersonate-on:{mode}:{action.verb}"))
-        verb, requestor = f"impersonate:{mode}", action.user
+    async def _constrained(self, mode: str, wanted: User, action: Attributes) -> User:
+        if mode == "associated-node":
+            # That the node is its own has been checked. The right must hold for all nodes, whatever else the token says.
+            keys = {"authentication.kubernetes.io/associated-node-keys": tuple(sorted(action.user.extra))}
+            action = action._replace(user=replace(action.user, extra=keys))
+        await self._ask(action._replace(verb=f"impersonate-on:{mode}:{action.verb}"))
+        question = Attributes(action.user, f"impersonate:{mode}", _AUTHENTICATION, "v1")
         groups = wanted.groups
         if node := _node_of(wanted):
-            name = "*" if mode == "associated-node" else node
-            self._ask(Attributes(requestor, verb, _AUTHENTICATION, "v1", "nodes", name=name))
+            await self._ask(question._replace(resource="nodes", name="*" if mode == "associated-node" else node))
             groups = (SYSTEM_NODES,)
         elif wanted.service_account is not None:
             namespace, name = wanted.service_account
-            self._ask(
-                Attributes(requestor, verb, _AUTHENTICATION, "v1", "serviceaccounts", namespace=namespace, name=name)
-            )
+            await self._ask(question._replace(resource="serviceaccounts", namespace=namespace, name=name))
             groups = service_account_groups(namespace)
         else:
-            self._ask(Attributes(requestor, verb, _AUTHENTICATION, "v1", "users", name=wanted.name))
-            self._refuse_risky(Attributes(requestor, verb, _AUTHENTICATION, "v1"), wanted)
-        self._ask_details(requestor, verb, _AUTHENTICATION, wanted)
+            await self._ask(question._replace(resource="users", name=wanted.name))
+        await self._ask_uid(question, wanted)
+        _refuse_groups(question, wanted.groups)
+        if len(wanted.groups) < _MANY or not await self._may(question._replace(resource="groups", name="*")):
+            await self._ask_groups(question, wanted.groups)
+        _refuse_extra(question, wanted.extra)
+        has_many = len(wanted.extra) >= _MANY or sum(map(len, wanted.extra.values())) >= _MANY
+        everything = question._replace(resource="userextras", subresource="*", name="*")
+        if not has_many or not await self._may(everything):
+            await self._ask_extra(question, wanted.extra)
         return _standing(wanted, groups)
 
-    @staticmethod
-    def _refuse_risky(question: Attributes, wanted: User) -> None:
-        """What the old mode lets through and a constrained one does not."""
-        if SYSTEM_MASTERS in wanted.groups:
-            asked = question._replace(resource="groups", name=SYSTEM_MASTERS)
-            raise forbidden(asked, "impersonating the system:masters group is not allowed")
-        for key, values in wanted.extra.items():
-            if not _is_extra_key(key) or not values:
-                asked = question._replace(resource="userextras")
-                raise forbidden(asked, f"impersonating an invalid key in extra is not allowed: {key}")
-
-    def _legacy(self, requestor: User, wanted: User) -> User:
+    async def _legacy(self, requestor: User, wanted: User) -> User:
+        question = Attributes(requestor, "impersonate", "", "v1")
+        details = question._replace(group=_AUTHENTICATION)
         groups = wanted.groups
         if wanted.service_account is not None:
             namespace, name = wanted.service_account
-            self._ask(Attributes(requestor, "impersonate", "", "v1", "serviceaccounts", namespace=namespace, name=name))
+            await self._ask(question._replace(resource="serviceaccounts", namespace=namespace, name=name))
             groups = groups or service_account_groups(namespace)
         else:
-            self._ask(Attributes(requestor, "impersonate", "", "v1", "users", name=wanted.name))
-        self._ask_details(requestor, "impersonate", "", wanted)
+            await self._ask(question._replace(resource="users", name=wanted.name))
+        await self._ask_uid(details, wanted)
+        await self._ask_groups(question, wanted.groups)
+        await self._ask_extra(details, wanted.extra)
         return _standing(wanted, groups)
 
-    def _ask_details(self, requestor: User, verb: str, group_of_groups: str, wanted: User) -> None:
+    async def _ask_uid(self, question: Attributes, wanted: User) -> None:
         if wanted.uid:
-            self._ask(Attributes(requestor, verb, _AUTHENTICATION, "v1", "uids", name=wanted.uid))
-        for group in wanted.groups:
-            self._ask(Attributes(requestor, verb, group_of_groups, "v1", "groups", name=group))
-        for key, values in wanted.extra.items():
-            for value in values:
-                self._ask(Attributes(requestor, verb, _AUTHENTICATION, "v1", "userextras", key, name=value))
+            await self._ask(question._replace(resource="uids", name=wanted.uid))
 
-    def _ask(self, attributes: Attributes) -> None:
-        decision = self._authorizer.authorize(attributes)
+    async def _ask_groups(self, question: Attributes, groups: Sequence[str]) -> None:
+        for group in groups:
+            await self._ask(question._replace(resource="groups", name=group))
+
+    async def _ask_extra(self, question: Attributes, extra: Mapping[str, Sequence[str]]) -> None:
+        for key, values in extra.items():
+            for value in values:
+                await self._ask(question._replace(resource="userextras", subresource=key, name=value))
+
+    async def _ask(self, attributes: Attributes) -> None:
+        """Raises Forbidden."""
+        decision = await self._authorizer.authorize(attributes)
+        self._count(self.questions, _mode_of(attributes.verb), decision.is_allowed)
         if not decision.is_allowed:
-            raise forbidden(attributes, decision.reason)
+            raise forbidden(attributes, ": ".join(filter(None, (decision.error, decision.reason))))
+
+    async def _may(self, attributes: Attributes) -> bool:
+        decision = await self._authorizer.authorize(attributes)
+        self._count(self.questions, _mode_of(attributes.verb), decision.is_allowed)
+        return decision.is_allowed
+
+    @staticmethod
+    def _count(counts: dict[tuple[str, str], int], mode: str, is_allowed: bool) -> None:
+        key = mode, "allowed" if is_allowed else "denied"
+        counts[key] = counts.get(key, 0) + 1
+
+
+def _mode_of(verb: str) -> str:
+    """`impersonate-on:user-info:list` is user-info."""
+    return verb.split(":")[1] if ":" in verb else "legacy"
+
+
+def _refuse_groups(question: Attributes, groups: Sequence[str]) -> None:
+    """What the old mode lets through and a constrained one does not. Raises Forbidden."""
+    asked = question._replace(resource="groups")
+    if "" in groups:
+        raise forbidden(asked, "impersonating the empty string group is not allowed")
+    if SYSTEM_MASTERS in groups:
+        raise forbidden(asked._replace(name=SYSTEM_MASTERS), "impersonating the system:masters group is not allowed")
+
+
+def _refuse_extra(question: Attributes, extra: Mapping[str, Sequence[str]]) -> None:
+    """Likewise. Keys are in lower case already. Raises Forbidden."""
+    asked = question._replace(resource="userextras")
+    for key, values in extra.items():
+        if not key:
+            raise forbidden(asked, "impersonating the empty string key in extra is not allowed")
+        faults: list[FieldError] = []
+        check_domain_prefixed_path(key, Path("extra.key"), faults)
+        if faults:
+            text = "; ".join(map(str, faults)) if len(faults) == 1 else f"[{', '.join(map(str, faults))}]"
+            raise forbidden(asked, f"impersonating an invalid key in extra is not allowed: {text}")
+        if not values:
+            raise forbidden(asked, "impersonating empty values in extra is not allowed")
+        if "" in values:
+            raise forbidden(asked, "impersonating the empty string value in extra is not allowed")
+
+
+def _asked(request: Request) -> str:
+    """What the headers ask for, as upstream's message shows it."""
+    wanted = _wanted(request)
+    extra = ", ".join(f"{json.dumps(key)}:{_go_strings(values)}" for key, values in wanted.extra.items())
+    groups = _go_strings(wanted.groups) if wanted.groups else "[]string(nil)"
+    shown = f"map[string][]string{{{extra}}}" if wanted.extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{json.dumps(wanted.uid)}, Groups:{groups}, Extra:{shown}}}'
+
+
+def _go_strings(values: Sequence[str]) -> str:
+    return f"[]string{{{', '.join(map(json.dumps, values))}}}"
 
 
 def _wanted(request: Request) -> User:
@@ -160,7 +238,7 @@ def _wanted(request: Request) -> User:
     for header in headers:
         if header.startswith(_EXTRA):
             extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(_values(headers, header))
-    name = headers["impersonate-user"]
+    name = headers.get("impersonate-user", "")
     return User(name, headers.get("impersonate-uid", ""), tuple(_values(headers, "impersonate-group")), extra)
 
 

@@ -101,6 +101,8 @@ class Write:
     """Who owns which field afterwards; None for what the server does by itself, which leaves ownership as it is."""
     gvr: GVR | None = None
     """The version that the client speaks, where it is not the one that is stored."""
+    annotations: dict[str, str] | None = None
+    """Where admission says what it has to say to the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -507,6 +509,7 @@ class Registry:
             write.options,
             write.dry_run,
             write.warnings,
+            {} if write.annotations is None else write.annotations,
             translation=self._translation,
         )
 

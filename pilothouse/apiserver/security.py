@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -19,7 +19,6 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.status import OBJECT_MODIFIED, conflict
 from pilothouse.api.user import User
-from pilothouse.apiserver import reviews
 from pilothouse.apiserver.admission import chain as admission
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
 from pilothouse.apiserver.admission.escalation import RbacEscalation
@@ -36,8 +35,9 @@ from pilothouse.apiserver.authn.request_header import RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
-from pilothouse.apiserver.authz import chain as authorization
+from pilothouse.apiserver.authz.attributes import Authorizer
 from pilothouse.apiserver.authz.escalation import EscalationCheck
+from pilothouse.apiserver.authz.modes import AuthorizationOptions, Modes
 from pilothouse.apiserver.authz.rbac import RBAC_KINDS
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.connection import connection
@@ -48,6 +48,9 @@ from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.pods import PodStreams
 from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.reviews.access import AccessReviews
+from pilothouse.apiserver.reviews.identity import TokenReviews, self_subject_review
+from pilothouse.apiserver.reviews.token_request import TokenRequests
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
@@ -77,13 +80,13 @@ class SecurityOptions:
     issuers: tuple[str, ...] = (issuer.DEFAULT_ISSUER,)
     """The first one signs; tokens of the others are accepted."""
     api_audiences: tuple[str, ...] = ()
-    """Empty: the first issuer."""
+    """Empty: the issuers."""
     jwks_uri: str = ""
     max_token_lifetime_s: int = 0
     allow_anonymous: bool = True
     bootstrap_tokens: bool = False
     """Whether Secrets of new nodes' tokens are believed."""
-    authorization_modes: tuple[str, ...] = authorization.DEFAULT_MODES
+    authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
     kubelet_tls: Callable[[], ssl.SSLContext | None] = lambda: None
@@ -95,7 +98,8 @@ class Security:
     """Arguments of `ApiServer`."""
 
     authenticator: Authentication
-    authorizer: authorization.Chain
+    authorizer: Authorizer
+    modes: Modes
     impersonator: Impersonation
     admission: admission.Chain
     answerers: Mapping[tuple[str, str, str], Answerer]
@@ -121,12 +125,14 @@ async def build(
     """
     by_gvr = {resource.gvr: resource for resource in resources}
     objects = CachedObjects(cachers, by_gvr.__getitem__)
-    await objects.prepare(RBAC_KINDS if "RBAC" in options.authorization_modes else ())
-    await objects.prepare(_NODE_KINDS if "Node" in options.authorization_modes else ())
-    authorizer, rbac = authorization.build(options.authorization_modes, objects)
+    types = {each["type"] for each in options.authorization.authorizers()}
+    await objects.prepare(RBAC_KINDS if "RBAC" in types else ())
+    await objects.prepare(_NODE_KINDS if "Node" in types else ())
+    modes = Modes(options.authorization, objects, clock, rng)
+    authorizer = modes.chain
     always: list[Plugin] = [SigningRequestIdentity()]
-    if rbac is not None:
-        always.append(RbacEscalation(EscalationCheck(rbac, authorizer)))
+    if modes.rbac is not None:
+        always.append(RbacEscalation(EscalationCheck(modes.rbac, authorizer)))
     webhooks = WebhookClient(objects, rng)
     admitting = admission.build(
         objects,
@@ -141,12 +147,13 @@ async def build(
         disable=options.disable_admission,
         always=always,
     )
-    audiences = options.api_audiences or options.issuers[:1]
+    audiences = options.api_audiences or options.issuers
     keys = _Keys(options)
-    bearer = BearerTokens(_token_methods(options, keys, objects, clock), audiences, clock)
+    bearer = BearerTokens(_token_methods(options, keys, objects, audiences, clock), audiences, clock)
     return Security(
         authenticator=_authentication(options, bearer, clock),
         authorizer=authorizer,
+        modes=modes,
         impersonator=Impersonation(authorizer),
         admission=admitting,
         answerers=_answerers(options, authorizer, bearer, admitting, objects, by_gvr, clock, rng),
@@ -185,16 +192,18 @@ class _Keys:
         return self._keys
 
 
-def _token_methods(options: SecurityOptions, keys: _Keys, objects: Objects, clock: Clock) -> list[TokenMethod]:
+def _token_methods(
+    options: SecurityOptions, keys: _Keys, objects: Objects, audiences: tuple[str, ...], clock: Clock
+) -> list[TokenMethod]:
     methods: list[TokenMethod] = []
     if options.token_file:
         methods.append(TokenFile(options.token_file))
     if options.verifying_keys is not None:
-        methods.append(ServiceAccountTokens(options.issuers, keys, objects, clock))
+        methods.append(ServiceAccountTokens(options.issuers, keys, objects, clock, audiences))
     if options.bootstrap_tokens:
         from pilothouse.apiserver.authn.bootstrap_token import BootstrapTokens
 
-        methods.append(BootstrapTokens(objects, options.api_audiences or options.issuers[:1], clock))
+        methods.append(BootstrapTokens(objects, audiences, clock))
     return methods
 
 
@@ -220,7 +229,7 @@ def _certificates(bundle: Callable[[], bytes], whose: str, clock: Clock) -> Clie
 
 def _answerers(
     options: SecurityOptions,
-    authorizer: authorization.Chain,
+    authorizer: Authorizer,
     bearer: BearerTokens,
     admitting: admission.Chain,
     objects: Objects,
@@ -228,10 +237,10 @@ def _answerers(
     clock: Clock,
     rng: random.Random,
 ) -> dict[tuple[str, str, str], Answerer]:
-    access = reviews.AccessReviews(authorizer)
+    access = AccessReviews(authorizer)
 
     async def self_subject(call: Call, obj: Object) -> Object:
-        return reviews.self_subject_review(call.user, obj, clock.now())
+        return self_subject_review(call.user, obj, clock.now())
 
     async def admit(call: Call, obj: Object) -> None:
         info = call.info
@@ -246,12 +255,13 @@ def _answerers(
             subresource="token",
             is_dry_run=call.query.get("dryRun") == "All",
             warnings=call.warnings,
+            annotations={} if call.annotations is None else call.annotations,
         )
         await admitting.mutate(attributes)
         await admitting.validate(attributes)
 
     answerers: dict[tuple[str, str, str], Answerer] = {
-        (_AUTHENTICATION, "tokenreviews", ""): reviews.TokenReviews(bearer).review,
+        (_AUTHENTICATION, "tokenreviews", ""): TokenReviews(bearer).review,
         (_AUTHENTICATION, "selfsubjectreviews", ""): self_subject,
         (_AUTHORIZATION, "subjectaccessreviews", ""): access.subject_access,
         (_AUTHORIZATION, "selfsubjectaccessreviews", ""): access.self_subject_access,
@@ -259,7 +269,7 @@ def _answerers(
         (_AUTHORIZATION, "selfsubjectrulesreviews", ""): access.self_subject_rules,
     }
     if options.signing_key:
-        answerers["", "serviceaccounts", "token"] = reviews.TokenRequests(
+        answerers["", "serviceaccounts", "token"] = TokenRequests(
             issuer.TokenIssuer(options.signing_key, options.issuers[0]),
             objects,
             clock,

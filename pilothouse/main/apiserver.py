@@ -12,13 +12,15 @@ from pathlib import Path
 
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
-from pilothouse.apiserver.app import Auditor
+from pilothouse.apiserver.authz.modes import AuthorizationOptions
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
-from pilothouse.kit.clock import Clock, SystemClock
+from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.server import Server
 from pilothouse.kit.http.tls import server_context
+from pilothouse.main.apiserver_audit import FLAGS as AUDIT_FLAGS
+from pilothouse.main.apiserver_audit import build_auditor
 from pilothouse.main.apiserver_parts import ServerOptions, assemble
 from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
@@ -63,11 +65,7 @@ FLAGS = (
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
     Flag("max-requests-inflight", 400, "reads worked on at once; shared with writes, by priority levels", integer),
     Flag("max-mutating-requests-inflight", 200, "writes worked on at once; shared with reads", integer),
-    Flag("audit-policy-file", "", "file that says which requests are recorded; nothing is without it"),
-    Flag("audit-log-path", "", "file to record requests in; - is the standard output"),
-    Flag("audit-log-maxsize", 100, "megabytes after which the file is put aside", integer),
-    Flag("audit-log-maxbackup", 0, "how many old files are kept; 0 is all", integer),
-    Flag("audit-log-maxage", 0, "days for which old files are kept; 0 is for ever", integer),
+    *AUDIT_FLAGS,
     Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
     Flag(
@@ -120,9 +118,9 @@ def _security(values: Values) -> SecurityOptions:
         issuers=(values.service_account_issuer,),
         api_audiences=values.api_audiences,
         bootstrap_tokens=values.enable_bootstrap_token_auth,
-        authorization_modes=values.authorization_mode,
         # Whoever says nothing would be allowed everything.
         allow_anonymous="AlwaysAllow" not in values.authorization_mode,
+        authorization=AuthorizationOptions(values.authorization_mode),
         enable_admission=values.enable_admission_plugins,
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),
@@ -169,30 +167,6 @@ def _encrypted(store: Store, rules: Sequence[Rule]) -> Store:
     return EncryptedStore(store, rules) if rules else store
 
 
-def _auditor(values: Values, clock: Clock) -> Auditor | None:
-    """Raises Fatal, OSError."""
-    if not values.audit_policy_file or not values.audit_log_path:
-        if values.audit_log_path or values.audit_policy_file:
-            raise Fatal("--audit-policy-file and --audit-log-path go together")
-        return None
-    from pilothouse.apiserver.audit.auditor import Auditor as FileAuditor
-    from pilothouse.apiserver.audit.log_file import DEFAULT_MAX_BYTES, LogFile
-    from pilothouse.apiserver.audit.policy import Policy, PolicyError
-
-    try:
-        policy = Policy(_document("audit-policy-file", values.audit_policy_file))
-    except PolicyError as error:
-        raise Fatal(f"--audit-policy-file {values.audit_policy_file}: {error}") from error
-    file = LogFile(
-        values.audit_log_path,
-        clock,
-        max_bytes=values.audit_log_maxsize << 20 or DEFAULT_MAX_BYTES,
-        max_backups=values.audit_log_maxbackup,
-        max_age_days=values.audit_log_maxage,
-    )
-    return FileAuditor(policy, file, clock)
-
-
 def _document(flag: str, file: str) -> Object:
     """The object in a file of YAML or JSON. Raises Fatal."""
     from pilothouse.apiserver import yaml
@@ -213,7 +187,7 @@ async def run(values: Values) -> None:
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     try:
-        api_server = await assemble(store, options, clock, rng, _auditor(values, clock))
+        api_server = await assemble(store, options, clock, rng, build_auditor(values, clock, rng, _document))
         authorities = [Path(file) for file in (values.client_ca_file, values.requestheader_client_ca_file) if file]
         context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_cas=authorities)
         server = Server(

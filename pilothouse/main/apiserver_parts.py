@@ -128,6 +128,9 @@ async def assemble(
     await aggregator.open()
     server.background.append(aggregator.run)
     server.background.append(secured.webhooks.run)
+    if auditor is not None:
+        server.background.append(auditor.run)
+    server.background.append(secured.modes.run)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     return server

@@ -133,6 +133,13 @@ def integer(text: str) -> int:
         raise ValueError("must be a whole number") from None
 
 
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("must be a number") from None
+
+
 def port(text: str) -> int:
     value = integer(text)
     if not 0 <= value <= 65535:

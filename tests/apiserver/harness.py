@@ -38,7 +38,7 @@ class Everybody:
     async def authenticate(self, request: Request) -> User:
         return User("tester", groups=("system:masters", "system:authenticated"))
 
-    async def authorize(self, user: User, info: RequestInfo) -> None:
+    async def authorize(self, user: User, info: RequestInfo, annotations: dict[str, str] | None = None) -> None:
         if info.verb in self.denied:
             raise Forbidden("forbidden")
 

@@ -16,14 +16,15 @@ class Granted:
     def __init__(self, *rights):
         self.rights = set(rights)
 
-    def authorize(self, attributes):
+    async def authorize(self, attributes):
         what = "/".join(filter(None, (attributes.group, attributes.resource, attributes.subresource)))
         return ALLOW if f"{attributes.verb} {what} {attributes.name}".strip() in self.rights else NO_OPINION
 
 
 async def act(who, rights, path="/api/v1/namespaces/ns/pods", **headers):
     named = {f"impersonate-{name.replace('_', '-')}": value for name, value in headers.items()}
-    return await Impersonation(Granted(*rights)).impersonate(Request("GET", path, "", named, b"", LOCAL_PEER), who)
+    impersonation = Impersonation(Granted(*rights))
+    return (await impersonation.impersonate(Request("GET", path, "", named, b"", LOCAL_PEER), who))[0]
 
 
 async def test_nobody_else_is_wanted():

@@ -37,7 +37,7 @@ class Trusting:
     async def authenticate(self, request: Request) -> User:
         return User("admin", "", ("system:masters",), {})
 
-    async def authorize(self, user: User, info: RequestInfo) -> None:
+    async def authorize(self, user: User, info: RequestInfo, annotations: dict[str, str] | None = None) -> None:
         return None
 
 

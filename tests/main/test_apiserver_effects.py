@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pilothouse.apiserver.authz.modes import AuthorizationOptions
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.http.message import LOCAL_PEER, Request, Response
@@ -25,7 +26,9 @@ async def created(*, warns: bool) -> Response:
     clock = VirtualClock()
     options = ServerOptions(
         (ip_network("10.96.0.0/24"),),
-        security=SecurityOptions(authorization_modes=("AlwaysAllow",), disable_admission=("ServiceAccount",)),
+        security=SecurityOptions(
+            authorization=AuthorizationOptions(("AlwaysAllow",)), disable_admission=("ServiceAccount",)
+        ),
         warns_without_effect=warns,
     )
     app = await assemble(MemoryStore(clock), options, clock, random.Random(1))

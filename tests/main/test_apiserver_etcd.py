@@ -14,6 +14,7 @@ import pytest
 from pilothouse.api import gvr, status
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.authz.modes import AuthorizationOptions
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.client.client import Client
 from pilothouse.client.inprocess import InProcessTransport
@@ -30,7 +31,9 @@ from tests.store.etcd.server import Etcd, needs_etcd
 
 OPTIONS = ServerOptions(
     (ip_network("10.96.0.0/24"),),
-    security=SecurityOptions(authorization_modes=("AlwaysAllow",), disable_admission=("ServiceAccount",)),
+    security=SecurityOptions(
+        authorization=AuthorizationOptions(("AlwaysAllow",)), disable_admission=("ServiceAccount",)
+    ),
 )
 
 

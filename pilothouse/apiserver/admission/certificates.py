@@ -76,7 +76,7 @@ class CertificateApproval(Plugin):
         if attributes.subresource != "approval":
             return
         signer = ((attributes.old or {}).get("spec") or {}).get("signerName", "")
-        if not may_use_signer(self._authorizer, attributes.user, "approve", signer):
+        if not await may_use_signer(self._authorizer, attributes.user, "approve", signer):
             raise forbidden(attributes, f'user not permitted to approve requests with signerName "{signer}"')
 
 
@@ -98,14 +98,14 @@ class CertificateSigning(Plugin):
         if all((before.get(field) or None) == (after.get(field) or None) for field in ("certificate", "conditions")):
             return
         signer = (old.get("spec") or {}).get("signerName", "")
-        if not may_use_signer(self._authorizer, attributes.user, "sign", signer):
+        if not await may_use_signer(self._authorizer, attributes.user, "sign", signer):
             raise forbidden(attributes, f'user not permitted to sign requests with signerName "{signer}"')
 
 
-def may_use_signer(authorizer: Authorizer, user: User, verb: str, signer: str) -> bool:
+async def may_use_signer(authorizer: Authorizer, user: User, verb: str, signer: str) -> bool:
     """Whether `user` has `verb` on the signer by its name, or on all signers of its domain."""
     domain = signer.partition("/")[0]
-    return any(
-        authorizer.authorize(Question(user, verb, _GROUP, "*", "signers", name=name)).is_allowed
-        for name in (signer, f"{domain}/*")
-    )
+    for name in (signer, f"{domain}/*"):
+        if (await authorizer.authorize(Question(user, verb, _GROUP, "*", "signers", name=name))).is_allowed:
+            return True
+    return False

@@ -20,4 +20,4 @@ class RbacEscalation(Plugin):
 
     async def validate(self, attributes: Attributes) -> None:
         if attributes.obj is not None:
-            self._check.check(attributes.user, attributes.resource.gvr.plural, attributes.obj, attributes.old)
+            await self._check.check(attributes.user, attributes.resource.gvr.plural, attributes.obj, attributes.old)

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
-from pilothouse.api.user import User, authenticated, service_account_groups, service_account_name
+from pilothouse.api.user import User
 from pilothouse.apiserver.admission.review import admission_request, object_at
 from pilothouse.apiserver.attributes import Attributes
-from pilothouse.apiserver.authz.attributes import Attributes as Access
 from pilothouse.apiserver.authz.attributes import Authorizer
 
 if TYPE_CHECKING:
-    from pilothouse.api.cel.access import AccessAnswer, AccessQuestion, Authorize
     from pilothouse.api.cel.environment import Environment, Program
+    from pilothouse.apiserver.admission.access import Access
 
 MAX_PROGRAMS = 4096
 
@@ -64,15 +63,11 @@ class Expressions:
             ),
         }
 
-    def authorize(self, user: User) -> Authorize:
-        """Answers what an expression asks on behalf of `user`."""
-        from pilothouse.api.cel.access import AccessAnswer
+    def access(self, user: User) -> Access:
+        """Answers what expressions ask on behalf of `user`."""
+        from pilothouse.apiserver.admission.access import Access
 
-        def ask(question: AccessQuestion) -> AccessAnswer:
-            decision = self._authorizer.authorize(_access(user, question))
-            return AccessAnswer(decision.is_allowed, decision.reason)
-
-        return ask
+        return Access(user, self._authorizer)
 
     @staticmethod
     def _environment(is_composed: bool) -> Environment:
@@ -86,43 +81,31 @@ class Expressions:
         self, conditions: Sequence[tuple[str, str]], attributes: Attributes, gvr: GVR, *, fails_open: bool
     ) -> bool:
         """Whether all match conditions, name and expression, hold. Raises Forbidden if one fails and nothing is to fail open."""
-        from pilothouse.api.cel.environment import BOOL, CompileError, EvaluationError
-
         values = await self.values(attributes, gvr)
         names = ("object", "oldObject", "request", "authorizer", "authorizer.requestResource")
         known: Mapping[str, Any] = {name: values[name] for name in names}
-        authorize = self.authorize(attributes.user)
-        errors = []
-        for name, expression in conditions:
-            try:
-                program = self.compile(expression, BOOL, is_composed=False)
-                if program.evaluate(known, authorize=authorize) is False:
-                    return False
-            except (CompileError, EvaluationError) as error:
-                errors.append(f"expression '{expression}' resulted in error: {error}" if name else str(error))
-        if not errors:
-            return True
+        access = self.access(attributes.user)
+        holds, errors = await access.settle(lambda: self._try(conditions, known, access))
+        if not holds or not errors:
+            return holds
         if fails_open:
             return False
         text = errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]"
         gvr = attributes.gvr
         raise status.forbidden(gvr.plural, gvr.group, attributes.name, text)
 
+    def _try(
+        self, conditions: Sequence[tuple[str, str]], values: Mapping[str, Any], access: Access
+    ) -> tuple[bool, list[str]]:
+        """Whether no condition is false, and the errors of those that failed."""
+        from pilothouse.api.cel.environment import BOOL, CompileError, EvaluationError
 
-def _access(user: User, question: AccessQuestion) -> Access:
-    if question.service_account is not None:
-        namespace, name = question.service_account
-        user = authenticated(User(service_account_name(namespace, name), groups=service_account_groups(namespace)))
-    if question.path:
-        return Access(user, question.verb, path=question.path)
-    return Access(
-        user,
-        question.verb,
-        question.group,
-        "*",
-        question.resource,
-        question.subresource,
-        question.namespace,
-        question.name,
-        field_selector=question.field_selector,
-    )
+        errors = []
+        for name, expression in conditions:
+            try:
+                program = self.compile(expression, BOOL, is_composed=False)
+                if access.evaluate(program, values) is False:
+                    return False, []
+            except (CompileError, EvaluationError) as error:
+                errors.append(f"expression '{expression}' resulted in error: {error}" if name else str(error))
+        return True, errors

@@ -1,12 +1,13 @@
-"""Writes an event for each stage of a request that the policy wants recorded.
+"""Makes an event for each stage of a request that the policy wants recorded, and hands it to the sinks.
 
-Source: apiserver `pkg/endpoints/filters/audit.go`, `pkg/audit/request.go`.
+Source: apiserver `pkg/endpoints/filters/{audit,authn_audit}.go`, `pkg/audit/{context,request}.go`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,64 +15,143 @@ import orjson
 from pilothouse.api.meta import Object, format_micro_time
 from pilothouse.api.status import StatusError
 from pilothouse.api.user import User
-from pilothouse.apiserver.audit.log_file import LogFile
+from pilothouse.apiserver.audit.event import Event, begin
 from pilothouse.apiserver.audit.policy import Decision, Policy
-from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.audit.sink import Losses, Sink
+from pilothouse.apiserver.authn.bearer import ANNOTATIONS
 from pilothouse.apiserver.decode import decode
-from pilothouse.apiserver.negotiate import PROTOBUF, YAML
+from pilothouse.apiserver.errors import FilterFailed
+from pilothouse.apiserver.route import RequestInfo
 from pilothouse.kit.clock import Clock
-from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.log import get_logger
 
+_SLOW_S = 0.5
+"""Requests that take longer say in an annotation how long."""
+_REFERENCE = ("namespace", "name", "uid", "resourceVersion")
 log = get_logger("pilothouse.apiserver.audit")
 
 
 class Record:
-    """One request's record."""
+    """One request's record. Links of the chain write `annotations`, and tell `sent` which object the client sent."""
 
-    def __init__(self, call: Call, decision: Decision, event: Object) -> None:
-        self.call = call
+    def __init__(self, request: Request, decision: Decision, event: Object, now: float) -> None:
+        self.request = request
         self.decision = decision
         self.event = event
+        self.annotations: dict[str, str] = {}
+        self.began = now
+        self.is_refused = False
+        self._has_sent = False
+
+    def sent(self, document: Any) -> None:
+        """Take note of the object, or patch, as it was decoded. The first one counts."""
+        if self._has_sent:
+            return
+        self._has_sent = True
+        reference = self.event.get("objectRef")
+        if reference is not None and isinstance(document, dict) and isinstance(document.get("metadata"), dict):
+            metadata = document["metadata"]
+            for field in _REFERENCE:
+                if metadata.get(field):
+                    reference.setdefault(field, metadata[field])
+        if self.decision.has_request:
+            self.event["requestObject"] = _Encoded(orjson.dumps(self._recorded(document)))
+
+    def sent_otherwise(self) -> None:
+        """Take note of the body of a request that was granted and that nobody decoded for the record."""
+        if not self._has_sent and self.decision.has_request and self.request.body:
+            document = _decoded(self.request.body, self.request.headers)
+            if document is not None:
+                self.sent(document)
+
+    def answered(self, response: Response) -> None:
+        self.event["responseStatus"] = {"metadata": {}, "code": response.status}
+        if not isinstance(response.body, bytes) or response.takeover is not None:
+            return
+        if response.status < 300 and not self.decision.has_response:
+            return
+        answer = _decoded(_plain(response), response.headers)
+        if not isinstance(answer, dict):
+            return
+        if answer.get("kind") == "Status":
+            kept = ("status", "message", "reason", "details")
+            self.event["responseStatus"] |= {key: answer[key] for key in kept if key in answer}
+        if self.decision.has_response:
+            self.event["responseObject"] = self._recorded(answer)
+
+    def _recorded(self, document: Any) -> Any:
+        """Without managed fields, where they are not wanted."""
+        if not self.decision.omits_managed_fields or not isinstance(document, dict):
+            return document
+        bare = _without_managed_fields(document)
+        if isinstance(document.get("items"), list):
+            bare["items"] = [_without_managed_fields(item) for item in document["items"]]
+        if isinstance(document.get("rows"), list):
+            rows = [{**row, "object": _without_managed_fields(row.get("object"))} for row in document["rows"]]
+            bare["rows"] = rows
+        return bare
+
+
+_Encoded = orjson.Fragment
 
 
 class Auditor:
-    """Records by `policy` into `file`; what cannot be written is told in the server's log, and the request goes on."""
+    """Records by `policy` into `sinks`. `counts` are the events made, and `levels` the requests by how much is recorded of them."""
 
-    def __init__(self, policy: Policy, file: LogFile, clock: Clock) -> None:
+    def __init__(self, policy: Policy, sinks: Sequence[Sink], losses: Losses, clock: Clock) -> None:
         self._policy = policy
-        self._file = file
+        self._sinks = tuple(sinks)
         self._clock = clock
+        self.losses = losses
+        self.events = self.rejected = 0
+        self.levels: dict[str, int] = {}
 
-    def received(self, audit_id: str, call: Call, requestor: User) -> Record | None:
-        """Take note of a request; `requestor` is who sent it, before impersonation. None if it is not recorded."""
-        decision = self._policy.decide(requestor, call.info)
-        if decision.level == "None":
+    async def run(self) -> None:
+        """Keep the sinks at work, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for sink in self._sinks:
+                tasks.create_task(sink.run())
+
+    async def received(self, audit_id: str, request: Request, info: RequestInfo, user: User) -> Record | None:
+        """Take note of a request. None if it is not recorded. Raises FilterFailed if it must be and cannot."""
+        record = self._begin(audit_id, request, info, user)
+        if record is None:
             return None
-        record = Record(call, decision, _event(audit_id, call, requestor, decision, self._clock.now()))
-        self._write(record, "RequestReceived")
+        record.annotations.update(request.context.get(ANNOTATIONS) or {})
+        if not await self._process(record, "RequestReceived"):
+            self.rejected += 1
+            raise FilterFailed("failed to store audit event")
         return record
 
-    def answered(self, record: Record, response: Response) -> None:
-        """Take note of the answer; of one that goes on, also of its end."""
-        decision, event = record.decision, record.event
-        event["responseStatus"] = {"metadata": {}, "code": response.status}
-        if decision.has_request and (sent := _sent(record.call, decision)) is not None:
-            event["requestObject"] = sent
-        if isinstance(response.body, bytes) and response.takeover is None:
-            answer = _json(response.body, decision)
-            if isinstance(answer, dict) and answer.get("kind") == "Status":
-                event["responseStatus"] |= {
-                    key: answer[key] for key in ("status", "message", "reason", "details") if key in answer
-                }
-            if decision.has_response and answer is not None:
-                event["responseObject"] = answer
-            self._write(record, "ResponseComplete")
-            return
-        self._write(record, "ResponseStarted")
+    def refused(self, audit_id: str, request: Request, info: RequestInfo) -> Record | None:
+        """Take note of a request whose sender did not prove who he is. None if it is not recorded."""
+        record = self._begin(audit_id, request, info, None)
+        if record is not None:
+            record.is_refused = True
+        return record
 
-        def complete() -> None:
-            self._write(record, "ResponseComplete")
+    def impersonated(self, record: Record, user: User, constraint: str) -> None:
+        """Take note of whom the request is done as, and of the verb that restricts it."""
+        record.event["impersonatedUser"] = user.to_object()
+        if constraint:
+            record.event["authenticationMetadata"] = {"impersonationConstraint": constraint}
+
+    async def answered(self, record: Record, response: Response) -> None:
+        """Take note of the answer; of one that goes on, also of its end."""
+        if response.status < 400:
+            record.sent_otherwise()
+        record.answered(response)
+        if record.is_refused:
+            await self._process(record, "ResponseStarted")
+            return
+        if isinstance(response.body, bytes) and response.takeover is None:
+            await self._complete(record)
+            return
+        await self._process(record, "ResponseStarted")
+
+        async def complete() -> None:
+            await self._complete(record)
 
         if response.takeover is not None:
             take_over = response.takeover
@@ -80,28 +160,46 @@ class Auditor:
                 try:
                     await take_over(reader, writer)
                 finally:
-                    complete()
+                    await complete()
 
             response.takeover = recorded
         elif not isinstance(response.body, bytes):
             response.body = _Recorded(response.body, complete)
 
-    def _write(self, record: Record, stage: str) -> None:
+    def _begin(self, audit_id: str, request: Request, info: RequestInfo, user: User | None) -> Record | None:
+        decision = self._policy.decide(user or User(""), info)
+        self.levels[decision.level] = self.levels.get(decision.level, 0) + 1
+        if decision.level == "None":
+            return None
+        now = self._clock.now()
+        return Record(request, decision, begin(audit_id, request, info, user, decision.level, now), now)
+
+    async def _complete(self, record: Record) -> None:
+        took_s = self._clock.now() - record.began
+        if took_s > _SLOW_S:
+            record.annotations.setdefault("apiserver.latency.k8s.io/total", _shown(took_s))
+        await self._process(record, "ResponseComplete")
+
+    async def _process(self, record: Record, stage: str) -> bool:
         if stage in record.decision.omitted_stages:
-            return
-        stamped = {"stage": stage, "stageTimestamp": format_micro_time(self._clock.now())}
-        try:
-            self._file.write(orjson.dumps({**record.event, **stamped}, option=orjson.OPT_APPEND_NEWLINE))
-        except (OSError, ValueError) as error:
-            log.error("an audit event is lost", audit_id=record.event["auditID"], error=str(error))
+            return True
+        is_first = stage == "RequestReceived"
+        at = record.event["requestReceivedTimestamp"] if is_first else format_micro_time(self._clock.now())
+        obj = {**record.event, "stage": stage, "stageTimestamp": at}
+        if record.annotations:
+            obj["annotations"] = dict(record.annotations)
+        event = Event(obj)
+        self.events += 1
+        kept = [await sink.process([event]) for sink in self._sinks]
+        return all(kept)
 
 
 class _Recorded:
     """A body whose end is told, once."""
 
-    def __init__(self, body: AsyncIterator[bytes], complete: Callable[[], None]) -> None:
+    def __init__(self, body: AsyncIterator[bytes], complete: Callable[[], Awaitable[None]]) -> None:
         self._body = body
-        self._complete: Callable[[], None] | None = complete
+        self._complete: Callable[[], Awaitable[None]] | None = complete
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -110,80 +208,52 @@ class _Recorded:
         try:
             return await self._body.__anext__()
         except BaseException:
-            self._end()
+            await self._end()
             raise
 
     async def aclose(self) -> None:
-        self._end()
+        await self._end()
         close = getattr(self._body, "aclose", None)
         if close is not None:
             await close()
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
         complete, self._complete = self._complete, None
         if complete is not None:
-            complete()
+            await complete()
 
 
-def _event(audit_id: str, call: Call, requestor: User, decision: Decision, now: float) -> Object:
-    request, info = call.request, call.info
-    event: Object = {
-        "kind": "Event",
-        "apiVersion": "audit.k8s.io/v1",
-        "level": decision.level,
-        "auditID": audit_id,
-        "stage": "",
-        "requestURI": f"{request.path}?{request.query}" if request.query else request.path,
-        "verb": info.verb,
-        "user": requestor.to_object(),
-    }
-    if call.user is not requestor:
-        event["impersonatedUser"] = call.user.to_object()
-    if sources := _sources(request.headers.get("x-forwarded-for", ""), request.peer.address):
-        event["sourceIPs"] = sources
-    if agent := request.headers.get("user-agent"):
-        event["userAgent"] = agent
-    if info.is_resource:
-        fields = {
-            "resource": info.resource,
-            "namespace": info.namespace,
-            "name": info.name,
-            "apiGroup": info.api_group,
-            "apiVersion": info.api_version,
-            "subresource": info.subresource,
-        }
-        event["objectRef"] = {key: value for key, value in fields.items() if value}
-    event["requestReceivedTimestamp"] = format_micro_time(now)
-    return event
+def _without_managed_fields(obj: Any) -> Any:
+    if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
+        return dict(obj) if isinstance(obj, dict) else obj
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {**obj, "metadata": metadata}
 
 
-def _sources(forwarded: str, address: str) -> list[str]:
-    """The addresses that the request is said to have come through, and the one that it came from."""
-    sources = [text.strip() for text in forwarded.split(",") if text.strip()]
-    return list(dict.fromkeys([*sources, address] if address else sources))
+def _plain(response: Response) -> bytes:
+    assert isinstance(response.body, bytes)
+    if response.headers.get("content-encoding") == "gzip":
+        return gzip.decompress(response.body)
+    return response.body
 
 
-def _sent(call: Call, decision: Decision) -> Any:
-    """The object that the client sent, in whatever encoding; None if there is none that can be read."""
-    request = call.request
-    if not request.body or request.headers.get("content-type", "") not in (YAML, PROTOBUF):
-        return _json(request.body, decision)
+def _decoded(body: bytes, headers: Mapping[str, str]) -> Any:
+    """The document in a body, whatever its encoding; None for one that is no object."""
+    if body[:1] in b"{[" and body:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
     try:
-        return _json(orjson.dumps(decode(request.body, request.headers, "")[0]), decision)
+        return decode(body, headers, "")[0] if body else None
     except StatusError:
         return None
 
 
-def _json(body: bytes, decision: Decision) -> Any:
-    """The document in a body; None for one that is not JSON."""
-    if not body or body[:1] not in b"{[":
-        return None
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    if decision.omits_managed_fields and isinstance(document, dict):
-        for obj in (document, *(document.get("items") or ())):
-            if isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
-                obj["metadata"].pop("managedFields", None)
-    return document
+def _shown(seconds: float) -> str:
+    """As Go shows a duration: `1.5s`, `600ms`."""
+    return (
+        f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+        if seconds >= 1
+        else f"{seconds * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+    )

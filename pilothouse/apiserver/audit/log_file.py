@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import sys
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.log import get_logger
 
-DEFAULT_MAX_BYTES = 100 << 20
 _DAY_S = 86400.0
+log = get_logger("pilothouse.apiserver.audit")
 
 
 class LogFile:
-    """`-` as the path is the standard output. `max_backups` and `max_age_days` of zero keep all old files."""
+    """`-` as the path is the standard output. `max_backups` and `max_age_days` of zero keep all old files.
+
+    `max_bytes` of zero lets the file grow without end. Old files are compressed in a thread.
+    """
 
     def __init__(
         self,
         path: str,
         clock: Clock,
         *,
-        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_bytes: int = 0,
         max_backups: int = 0,
         max_age_days: int = 0,
+        compresses: bool = False,
     ) -> None:
         """Raises OSError if the file cannot be opened."""
         self._path = Path(path)
@@ -32,21 +41,26 @@ class LogFile:
         self._max_bytes = max_bytes
         self._max_backups = max_backups
         self._max_age_days = max_age_days
+        self._compresses = compresses
+        self._compressing: threading.Thread | None = None
         self._is_output = path == "-"
         self._file: BinaryIO = sys.stdout.buffer if self._is_output else self._open()
         self._size = 0 if self._is_output else self._path.stat().st_size
 
     def write(self, line: bytes) -> None:
         """Append a line, at once. Raises OSError."""
-        if not self._is_output and self._size and self._size + len(line) > self._max_bytes:
+        if not self._is_output and self._size and 0 < self._max_bytes < self._size + len(line):
             self._rotate()
         self._file.write(line)
         self._file.flush()
         self._size += len(line)
 
     def close(self) -> None:
+        """Also wait until the file that was put aside last is compressed."""
         if not self._is_output:
             self._file.close()
+        if self._compressing is not None:
+            self._compressing.join()
 
     def _open(self) -> BinaryIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +74,39 @@ class LogFile:
         self._path.replace(self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}"))
         self._file = self._open()
         self._size = 0
-        backups = sorted(self._path.parent.glob(f"{self._path.stem}-*{self._path.suffix}"), reverse=True)
+        kept = self._drop_old()
+        if self._compresses:
+            if self._compressing is not None:
+                self._compressing.join()
+            plain = [backup for backup in kept if backup.suffix != ".gz"]
+            self._compressing = threading.Thread(target=_compress, args=(plain,), name="audit-log-compress")
+            self._compressing.start()
+
+    def _drop_old(self) -> list[Path]:
+        """Remove the old files that are too many or too old; those that stay, the newest first."""
+        pattern = f"{self._path.stem}-*{self._path.suffix}"
+        parent = self._path.parent
+        backups = sorted([*parent.glob(pattern), *parent.glob(f"{pattern}.gz")], reverse=True)
+        kept = []
         for number, backup in enumerate(backups):
             age_s = self._clock.now() - backup.stat().st_mtime
             is_old = self._max_age_days and age_s > self._max_age_days * _DAY_S
             if is_old or (self._max_backups and number >= self._max_backups):
                 backup.unlink(missing_ok=True)
+            else:
+                kept.append(backup)
+        return kept
+
+
+def _compress(files: Sequence[Path]) -> None:
+    """Each file becomes one with `.gz` at its end. One that cannot be stays as it is."""
+    for file in files:
+        packed = file.with_name(f"{file.name}.gz")
+        try:
+            with file.open("rb") as source, gzip.open(packed, "wb") as target:
+                shutil.copyfileobj(source, target)
+            packed.chmod(0o600)
+            file.unlink()
+        except OSError as error:
+            packed.unlink(missing_ok=True)
+            log.error("an old audit log is not compressed", file=str(file), error=str(error))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pilothouse.api import names
+from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
+from pilothouse.api.status import aggregate
 from pilothouse.api.user import User
 from pilothouse.apiserver.route import RequestInfo
 
@@ -39,16 +42,22 @@ class Policy:
 
     def __init__(self, document: Any) -> None:
         """Raises PolicyError."""
-        if not isinstance(document, dict) or document.get("kind") != "Policy":
-            raise PolicyError("the document is not a Policy")
-        if document.get("apiVersion") != "audit.k8s.io/v1":
-            raise PolicyError("apiVersion must be audit.k8s.io/v1")
+        if not isinstance(document, dict) or not document.get("kind") or not document.get("apiVersion"):
+            raise PolicyError("failed decoding: Object 'Kind' or 'apiVersion' is missing")
+        version, kind = document["apiVersion"], document["kind"]
+        if (version, kind) != ("audit.k8s.io/v1", "Policy"):
+            raise PolicyError(f'failed decoding: no kind "{kind}" is registered for version "{version}"')
         self._rules: Sequence[Mapping[str, Any]] = document.get("rules") or ()
+        faults = [*_stage_faults(document, Path("omitStages"))]
+        for index, rule in enumerate(self._rules):
+            faults += _rule_faults(rule, Path("rules").index(index))
+        if faults:
+            raise PolicyError(aggregate(map(str, faults)))
         if not self._rules:
-            raise PolicyError("rules: must be set")
-        stages = _stages(document, "omitStages")
+            raise PolicyError("loaded illegal policy with 0 rules")
+        stages = frozenset(document.get("omitStages") or ())
         omits = bool(document.get("omitManagedFields"))
-        self._decisions = [_decision(rule, f"rules[{i}]", stages, omits) for i, rule in enumerate(self._rules)]
+        self._decisions = [_decision(rule, stages, omits) for rule in self._rules]
 
     def decide(self, user: User, info: RequestInfo) -> Decision:
         for rule, decision in zip(self._rules, self._decisions, strict=True):
@@ -57,23 +66,44 @@ class Policy:
         return Decision()
 
 
-def _decision(rule: Mapping[str, Any], where: str, stages: frozenset[str], omits: bool) -> Decision:
-    level = rule.get("level", "")
-    if level not in LEVELS:
-        raise PolicyError(f'{where}.level: "{level}" is not one of {", ".join(LEVELS)}')
-    if rule.get("nonResourceURLs") and (rule.get("resources") or rule.get("namespaces")):
-        raise PolicyError(
-            f"{where}.nonResourceURLs: rules cannot apply to both regular resources and non-resource URLs"
-        )
+def _decision(rule: Mapping[str, Any], stages: frozenset[str], omits: bool) -> Decision:
     own = rule.get("omitManagedFields")
-    return Decision(level, stages | _stages(rule, f"{where}.omitStages"), omits if own is None else bool(own))
+    return Decision(rule["level"], stages | set(rule.get("omitStages") or ()), omits if own is None else bool(own))
 
 
-def _stages(document: Mapping[str, Any], where: str) -> frozenset[str]:
-    stages = frozenset(document.get("omitStages") or ())
-    if unknown := sorted(stages - set(STAGES)):
-        raise PolicyError(f'{where}: "{unknown[0]}" is not one of {", ".join(STAGES)}')
-    return stages
+def _rule_faults(rule: Mapping[str, Any], path: Path) -> Iterable[FieldError]:
+    level = rule.get("level") or ""
+    if not level:
+        yield required(path.child("level"))
+    elif level not in LEVELS:
+        yield not_supported(path.child("level"), level, LEVELS)
+    urls = rule.get("nonResourceURLs") or ()
+    for index, url in enumerate(urls):
+        where = path.child("nonResourceURLs").index(index)
+        if url != "*" and not url.startswith("/"):
+            yield invalid(where, url, "non-resource URL rules must begin with a '/' character")
+        if "*" in url[:-1]:
+            yield invalid(where, url, "non-resource URL wildcards '*' must be the final character of the rule")
+    for group in rule.get("resources") or ():
+        name = group.get("group") or ""
+        if name not in ("", "*") and (why := names.dns_subdomain(name)):
+            yield invalid(path.child("resources", "group"), name, ",".join(why))
+        if group.get("resourceNames") and not group.get("resources"):
+            where, why_not = (
+                path.child("resources", "resourceNames"),
+                "using resourceNames requires at least one resource",
+            )
+            yield invalid(where, group["resourceNames"], why_not)
+    yield from _stage_faults(rule, path.child("omitStages"))
+    if urls and (rule.get("resources") or rule.get("namespaces")):
+        why_not = "rules cannot apply to both regular resources and non-resource URLs"
+        yield invalid(path.child("nonResourceURLs"), list(urls), why_not)
+
+
+def _stage_faults(owner: Mapping[str, Any], path: Path) -> Iterable[FieldError]:
+    for index, stage in enumerate(owner.get("omitStages") or ()):
+        if stage not in STAGES:
+            yield invalid(path.index(index), stage, f"allowed stages are {','.join(STAGES)}")
 
 
 def _fits(rule: Mapping[str, Any], user: User, info: RequestInfo) -> bool:

@@ -9,17 +9,22 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pilothouse.api.status import Unauthorized
+from pilothouse.api.status import Unauthorized, aggregate
 from pilothouse.api.user import User, authenticated
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request
 
 CACHE_S = 10.0
 _MAX_CACHED = 4096
+ANNOTATIONS = "authentication annotations"
+"""Under which a request's context has what its token says to the audit log."""
+WARNINGS = "authentication warnings"
+"""Likewise what its sender is to be warned of."""
+_SPACE = "the provided Authorization header contains extra space before the bearer token, and is ignored"
 _WEBSOCKET_PREFIX = "base64url.bearer.authorization.k8s.io."
 
 
@@ -29,6 +34,8 @@ class Verified:
 
     user: User
     audiences: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """What the audit log is to say of the token."""
 
 
 class TokenMethod(Protocol):
@@ -51,7 +58,10 @@ class BearerTokens:
         token = token_of(request)
         if not token:
             return None
-        return (await self.verify(token, self.audiences)).user
+        verified = await self.verify(token, self.audiences)
+        if verified.annotations:
+            request.context[ANNOTATIONS] = verified.annotations
+        return verified.user
 
     async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified:
         """Who `token` is, if it is meant for one of `audiences`. Raises Unauthorized; the message says why."""
@@ -76,8 +86,8 @@ class BearerTokens:
                 errors.append(error.message)
                 continue
             if verified is not None:
-                return Verified(authenticated(verified.user), verified.audiences)
-        raise Unauthorized(f"[invalid bearer token, {', '.join(errors)}]" if errors else "invalid bearer token")
+                return replace(verified, user=authenticated(verified.user))
+        raise Unauthorized(aggregate(errors) or "invalid bearer token")
 
 
 def token_of(request: Request) -> str:
@@ -85,9 +95,12 @@ def token_of(request: Request) -> str:
 
     Raises Unauthorized for a subprotocol that does not decode.
     """
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
+    if authorization := request.headers.get("authorization", "").strip():
+        scheme, *rest = authorization.split(" ", 2)
+        if scheme.lower() == "bearer" and rest:
+            if rest[0]:
+                return rest[0]
+            request.context.setdefault(WARNINGS, []).append(_SPACE)
     protocols = request.headers.get("sec-websocket-protocol", "")
     if _WEBSOCKET_PREFIX not in protocols:
         return ""

@@ -1,7 +1,7 @@
 """The methods of authentication, tried in order until one knows the caller.
 
 A method gives a user, or None where the request carries nothing for it. A credential that is there but bad does not end the search:
-another one may be good. Source: apiserver `pkg/authentication/request/union`.
+another one may be good. Source: apiserver `pkg/authentication/request/union`, `request/anonymous`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pilothouse.api.status import Unauthorized
 from pilothouse.api.user import User, anonymous, authenticated
+from pilothouse.apiserver.authn.attempts import Attempts
 from pilothouse.kit.http.message import Request
 
 
@@ -20,9 +21,14 @@ class Method(Protocol):
 
 
 class Chain:
-    def __init__(self, methods: Sequence[Method], *, allow_anonymous: bool = True) -> None:
+    def __init__(
+        self, methods: Sequence[Method], *, allow_anonymous: bool = True, anonymous_paths: Sequence[str] = ()
+    ) -> None:
+        """`anonymous_paths` are those that need no credential, where not all do."""
         self._methods = tuple(methods)
         self._anonymous = anonymous() if allow_anonymous else None
+        self._anonymous_paths = frozenset(anonymous_paths)
+        self.attempts = Attempts()
 
     async def authenticate(self, request: Request) -> User:
         """Who the request comes from, in the group system:authenticated, or system:anonymous. Raises Unauthorized.
@@ -37,7 +43,14 @@ class Chain:
                 refused = True
                 continue
             if user is not None:
-                return authenticated(user)
-        if refused or self._anonymous is None:
-            raise Unauthorized("Unauthorized")
-        return self._anonymous
+                user = authenticated(user)
+                self.attempts.succeeded(user)
+                return user
+        if refused:
+            self.attempts.failed()
+        elif self._anonymous is None or (self._anonymous_paths and request.path not in self._anonymous_paths):
+            self.attempts.found_nothing()
+        else:
+            self.attempts.succeeded(self._anonymous)
+            return self._anonymous
+        raise Unauthorized("Unauthorized")

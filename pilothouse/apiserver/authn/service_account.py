@@ -33,9 +33,20 @@ class ServiceAccountTokens:
     """Accepts tokens of the given issuers, signed by one of the keys, bound to objects that still exist."""
 
     def __init__(
-        self, issuers: Sequence[str], keys: Callable[[], Sequence[VerifyingKey]], objects: Objects, clock: Clock
+        self,
+        issuers: Sequence[str],
+        keys: Callable[[], Sequence[VerifyingKey]],
+        objects: Objects,
+        clock: Clock,
+        audiences: tuple[str, ...] = (),
     ) -> None:
-        """`keys` is asked when the first token comes. The first issuer is the one that signs; others are accepted."""
+        """`keys` is asked when the first token comes. The first issuer is the one that signs; others are accepted.
+
+        `audiences` are those of the API server, for which a token without any is meant.
+        """
+        self._audiences = audiences
+        self.valid = self.stale = 0
+        """How many tokens that say when they should be renewed came in time, and too late."""
         self._issuers = frozenset(issuers)
         self._read_keys = keys
         self._keys: Sequence[VerifyingKey] | None = None
@@ -47,15 +58,36 @@ class ServiceAccountTokens:
         claims = self._claims.get(token) or self._check_signature(token)
         if claims is None:
             return None
+        annotations = {}
         meant_for = claims.get("aud") or []
         meant_for = [meant_for] if isinstance(meant_for, str) else meant_for
-        common = tuple(audience for audience in audiences if audience in meant_for)
-        if audiences and not common:
+        if not meant_for:
+            annotations["authentication.k8s.io/legacy-token"] = str(claims.get("sub", ""))
+            meant_for = self._audiences
+        wanted = audiences or self._audiences
+        common = tuple(audience for audience in wanted if audience in meant_for)
+        if not common and self._audiences:
             raise Unauthorized(
-                f"token audiences {_quoted(meant_for)} is invalid for the target audiences {_quoted(audiences)}"
+                f"token audiences {_quoted(meant_for)} is invalid for the target audiences {_quoted(wanted)}"
             )
         self._check_time(claims)
-        return Verified(await self._user(claims), common)
+        user = await self._user(claims)
+        if stale_s := self._stale(claims):
+            text = f"subject: {claims.get('sub', '')}, seconds after warning threshold: {stale_s}"
+            annotations["authentication.k8s.io/stale-token"] = text
+        return Verified(user, common, annotations)
+
+    def _stale(self, claims: Mapping[str, Any]) -> int:
+        """How many seconds ago the token should have been renewed. Counted for the tokens that say when."""
+        warn_after = claims["kubernetes.io"].get("warnafter")
+        if not warn_after:
+            return 0
+        now = self._clock.now()
+        if now <= warn_after:
+            self.valid += 1
+            return 0
+        self.stale += 1
+        return int(now) - int(warn_after)
 
     def _check_signature(self, token: str) -> Mapping[str, Any] | None:
         """The claims of a token that is ours and rightly signed; None for one that is not ours."""
@@ -68,6 +100,8 @@ class ServiceAccountTokens:
             self._keys = self._read_keys()
         kid = header.get("kid")
         candidates = [key for key in self._keys if key.id == kid] if kid else self._keys
+        if not candidates:
+            raise Unauthorized("invalid signature, no keys found")
         for key in candidates:
             try:
                 PyJWS().decode_complete(token, key.key, algorithms=[key.algorithm])
@@ -77,7 +111,7 @@ class ServiceAccountTokens:
                 self._claims.clear()
             self._claims[token] = claims
             return claims
-        raise Unauthorized("failed to verify service account token: no key verifies its signature")
+        raise Unauthorized("go-jose/go-jose: error in cryptographic primitive")
 
     def _check_time(self, claims: Mapping[str, Any]) -> None:
         now = self._clock.now()
@@ -85,6 +119,8 @@ class ServiceAccountTokens:
             raise Unauthorized("service account token has expired")
         if (start := claims.get("nbf")) is not None and now < start - LEEWAY_S:
             raise Unauthorized("service account token is not valid yet")
+        if (issued := claims.get("iat")) is not None and now < issued - LEEWAY_S:
+            raise Unauthorized("service account token is issued in the future")
 
     async def _user(self, claims: Mapping[str, Any]) -> User:
         """The user of a token, whose objects all have to exist under the same uid."""

@@ -6,6 +6,7 @@ Source: apiserver `pkg/authorization/authorizer`, `endpoints/handlers/responsewr
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +28,7 @@ class Attributes(NamedTuple):
     name: str = ""
     path: str = ""
     field_selector: str = ""
+    label_selector: str = ""
 
     @property
     def is_resource(self) -> bool:
@@ -42,6 +44,8 @@ class Verdict(Enum):
 class Decision(NamedTuple):
     verdict: Verdict
     reason: str = ""
+    error: str = ""
+    """What went wrong on the way. It does not change the verdict, but a request that is not allowed fails by it."""
 
     @property
     def is_allowed(self) -> bool:
@@ -61,10 +65,38 @@ class UserRules(NamedTuple):
     error: str = ""
 
 
-class Authorizer(Protocol):
-    """One mode, or a chain of them. It is asked on every request and must not wait for anything but memory."""
+class Mode(Protocol):
+    """An authorizer that answers from memory."""
 
     def authorize(self, attributes: Attributes) -> Decision: ...
+
+    def rules_for(self, user: User, namespace: str) -> UserRules: ...
+
+
+class Remote(ABC):
+    """An authorizer that has to ask somebody else. A decision that it knows without asking costs no waiting."""
+
+    @abstractmethod
+    def known(self, attributes: Attributes) -> Decision | None: ...
+
+    @abstractmethod
+    async def ask(self, attributes: Attributes) -> Decision: ...
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of connections; the next question opens new ones."""
+
+    @abstractmethod
+    def rules_for(self, user: User, namespace: str) -> UserRules: ...
+
+
+class Authorizer(Protocol):
+    """All modes together."""
+
+    async def authorize(self, attributes: Attributes) -> Decision: ...
+
+    def at_once(self, attributes: Attributes) -> Decision | None:
+        """The decision, or None if it takes waiting."""
 
     def rules_for(self, user: User, namespace: str) -> UserRules: ...
 

@@ -1,59 +1,82 @@
-"""The modes of `--authorization-mode`, asked in order until one allows or denies."""
+"""The authorizers of a server, asked in order until one allows or denies. Source: apiserver `pkg/authorization/union`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from pilothouse.api.status import aggregate
 from pilothouse.api.user import User
-from pilothouse.apiserver.authz.always import AlwaysAllow, AlwaysDeny, PrivilegedGroup
-from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, Decision, UserRules, Verdict
-from pilothouse.apiserver.authz.node import NodeAuthorizer
-from pilothouse.apiserver.authz.rbac import Rbac
-from pilothouse.apiserver.objects import Objects
+from pilothouse.apiserver.authz.attributes import Attributes, Decision, Mode, Remote, UserRules, Verdict
 
-DEFAULT_MODES = ("Node", "RBAC")
+
+class Link(NamedTuple):
+    """An authorizer in its place. `type` and `name` are how metrics call it; without a type it is not counted."""
+
+    authorizer: Mode | Remote
+    type: str = ""
+    name: str = ""
+
+
+Counts = dict[tuple[str, str, str], int]
+"""Decisions by type, name and what they say: `allowed` or `denied`."""
 
 
 class Chain:
-    """Asks each authorizer in turn. The reasons of those that had no opinion are put together when none decides."""
+    """Asks each authorizer in turn. The reasons and errors of those that had no opinion are put together when none decides."""
 
-    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
-        self._authorizers = tuple(authorizers)
+    def __init__(self, links: Sequence[Link]) -> None:
+        self.decisions: Counts = {}
+        self.replace(links)
 
-    def authorize(self, attributes: Attributes) -> Decision:
-        reasons = []
-        for authorizer in self._authorizers:
-            decision = authorizer.authorize(attributes)
+    def replace(self, links: Sequence[Link]) -> None:
+        """Ask others from now on; requests that are being decided go on with those that they began with."""
+        self._links = tuple(links)
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        reasons, errors = [], []
+        for link in self._links:
+            authorizer = link.authorizer
+            if isinstance(authorizer, Remote):
+                decision = authorizer.known(attributes) or await authorizer.ask(attributes)
+            else:
+                decision = authorizer.authorize(attributes)
             if decision.verdict is not Verdict.NO_OPINION:
-                return decision
+                return self._counted(link, decision)
             if decision.reason:
                 reasons.append(decision.reason)
-        return Decision(Verdict.NO_OPINION, "\n".join(reasons))
+            if decision.error:
+                errors.append(decision.error)
+        return Decision(Verdict.NO_OPINION, "\n".join(reasons), aggregate(errors))
+
+    def at_once(self, attributes: Attributes) -> Decision | None:
+        """The decision, or None if it takes waiting."""
+        reasons, errors = [], []
+        for link in self._links:
+            authorizer = link.authorizer
+            known = authorizer.known if isinstance(authorizer, Remote) else authorizer.authorize
+            decision = known(attributes)
+            if decision is None:
+                return None
+            if decision.verdict is not Verdict.NO_OPINION:
+                return self._counted(link, decision)
+            if decision.reason:
+                reasons.append(decision.reason)
+            if decision.error:
+                errors.append(decision.error)
+        return Decision(Verdict.NO_OPINION, "\n".join(reasons), aggregate(errors))
 
     def rules_for(self, user: User, namespace: str) -> UserRules:
-        answers = [authorizer.rules_for(user, namespace) for authorizer in self._authorizers]
+        answers = [link.authorizer.rules_for(user, namespace) for link in self._links]
         return UserRules(
             [rule for answer in answers for rule in answer.rules],
             all(answer.is_complete for answer in answers),
-            ", ".join(answer.error for answer in answers if answer.error),
+            aggregate([answer.error for answer in answers if answer.error]),
         )
 
-
-def build(modes: Sequence[str], objects: Objects) -> tuple[Chain, Rbac | None]:
-    """The chain for the names given to `--authorization-mode`, and its RBAC member. Raises ValueError for an unknown name."""
-    authorizers: list[Authorizer] = [PrivilegedGroup()]
-    rbac = None
-    for mode in modes:
-        match mode:
-            case "Node":
-                authorizers.append(NodeAuthorizer(objects))
-            case "RBAC":
-                rbac = Rbac(objects)
-                authorizers.append(rbac)
-            case "AlwaysAllow":
-                authorizers.append(AlwaysAllow())
-            case "AlwaysDeny":
-                authorizers.append(AlwaysDeny())
-            case _:
-                raise ValueError(f"unknown authorization mode {mode!r}; known: AlwaysAllow, AlwaysDeny, Node, RBAC")
-    return Chain(authorizers), rbac
+    def _counted(self, link: Link, decision: Decision) -> Decision:
+        if link.type:
+            said = "allowed" if decision.verdict is Verdict.ALLOW else "denied"
+            key = (link.type, link.name, said)
+            self.decisions[key] = self.decisions.get(key, 0) + 1
+        return decision

@@ -32,19 +32,19 @@ class EscalationCheck:
         self._rbac = rbac
         self._authorizer = authorizer
 
-    def check(self, user: User, plural: str, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
+    async def check(self, user: User, plural: str, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
         """Raise Forbidden if `user` may not write `new`. `plural` is roles, clusterroles or one of their bindings."""
         if SYSTEM_MASTERS in user.groups or (old is not None and _only_garbage_collection(new, old)):
             return
         if plural in ("roles", "clusterroles"):
-            self._check_role(user, plural, new, old)
+            await self._check_role(user, plural, new, old)
         elif plural in ("rolebindings", "clusterrolebindings"):
-            self._check_binding(user, plural, new)
+            await self._check_binding(user, plural, new)
 
-    def _check_role(self, user: User, plural: str, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
+    async def _check_role(self, user: User, plural: str, new: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
         namespace, name = namespace_of(new), new["metadata"].get("name", "")
         escalate = Attributes(user, "escalate", _GROUP, "*", plural, namespace=namespace, name=name)
-        if self._authorizer.authorize(escalate).is_allowed:
+        if (await self._authorizer.authorize(escalate)).is_allowed:
             return
         self._confirm(user, plural, name, namespace, new.get("rules") or ())
         aggregates = any((role or {}).get("aggregationRule") for role in (new, old))
@@ -52,11 +52,11 @@ class EscalationCheck:
             why = "must have cluster-admin privileges to use the aggregationRule"
             raise status.forbidden(plural, _GROUP, name, why)
 
-    def _check_binding(self, user: User, plural: str, new: Mapping[str, Any]) -> None:
+    async def _check_binding(self, user: User, plural: str, new: Mapping[str, Any]) -> None:
         namespace, reference = namespace_of(new), new["roleRef"]
         role_plural = "roles" if reference["kind"] == "Role" else "clusterroles"
         bind = Attributes(user, "bind", _GROUP, "*", role_plural, namespace=namespace, name=reference["name"])
-        if self._authorizer.authorize(bind).is_allowed:
+        if (await self._authorizer.authorize(bind)).is_allowed:
             return
         rules = self._rbac.role_rules(reference, namespace)
         if rules is None:

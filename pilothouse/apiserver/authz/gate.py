@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 from pilothouse.api.user import User
-from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, forbidden
+from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, Verdict, forbidden
+from pilothouse.apiserver.errors import FilterFailed
 from pilothouse.apiserver.route import RequestInfo
+
+DECISION = "authorization.k8s.io/decision"
+REASON = "authorization.k8s.io/reason"
 
 
 class Gate:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
+        self.verdicts = dict.fromkeys(Verdict, 0)
+        """How often requests were decided this way, but for the `errors`."""
+        self.errors = 0
 
-    async def authorize(self, user: User, info: RequestInfo) -> None:
-        """Return if `user` may do this. Raises Forbidden, which names user, verb, resource and namespace."""
+    async def authorize(self, user: User, info: RequestInfo, annotations: dict[str, str] | None = None) -> None:
+        """Return if `user` may do this. What is decided, and why, becomes `annotations` of the audit log.
+
+        Raises Forbidden, which names user, verb, resource and namespace; FilterFailed if that cannot be told.
+        """
         attributes = attributes_of(user, info)
-        decision = self._authorizer.authorize(attributes)
-        if not decision.is_allowed:
-            raise forbidden(attributes, decision.reason)
+        decision = await self._authorizer.authorize(attributes)
+        self.verdicts[decision.verdict] += 1
+        if decision.is_allowed:
+            if annotations is not None:
+                annotations |= {DECISION: "allow", REASON: decision.reason}
+            return
+        if decision.error:
+            self.errors += 1
+            self.verdicts[decision.verdict] -= 1
+            if annotations is not None:
+                annotations[REASON] = "internal error"
+            raise FilterFailed(decision.error)
+        if annotations is not None:
+            annotations |= {DECISION: "forbid", REASON: decision.reason}
+        raise forbidden(attributes, decision.reason)
 
 
 def attributes_of(user: User, info: RequestInfo) -> Attributes:
@@ -33,4 +55,5 @@ def attributes_of(user: User, info: RequestInfo) -> Attributes:
         info.name,
         "",
         info.field_selector,
+        info.label_selector,
     )

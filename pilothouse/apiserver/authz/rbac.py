@@ -12,6 +12,7 @@ from typing import Any
 from pilothouse.api import gvr as kinds
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, key_of, name_of, namespace_of
+from pilothouse.api.status import aggregate
 from pilothouse.api.user import User, service_account_name
 from pilothouse.apiserver.authz.attributes import NO_OPINION, Attributes, Decision, UserRules, Verdict
 from pilothouse.apiserver.authz.rules import Rule, RuleSet
@@ -56,7 +57,7 @@ class Rbac:
 
     def rules_for(self, user: User, namespace: str) -> UserRules:
         rules, errors = self.resolve(user, namespace)
-        return UserRules([dict(rule) for rule in rules], not errors, _aggregate(errors))
+        return UserRules([dict(rule) for rule in rules], True, aggregate(errors))
 
     def resolve(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
         """All rules that apply to a user in a namespace (or cluster-wide), and what could not be resolved."""
@@ -161,10 +162,5 @@ def _origin(binding: Mapping[str, Any], namespace: str, mine: Sequence[_Subject]
     return f'{kind} "{name}" of {role["kind"]} "{role["name"]}" to {subject["kind"]} "{who}"'
 
 
-def _aggregate(errors: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(errors))
-    return unique[0] if len(unique) == 1 else f"[{', '.join(unique)}]" if unique else ""
-
-
 def _reason(errors: Sequence[str]) -> str:
-    return f"RBAC: {_aggregate(errors)}"
+    return f"RBAC: {aggregate(errors)}"

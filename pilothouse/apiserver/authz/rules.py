@@ -48,7 +48,7 @@ class RuleSet:
 
     def decide(self, attributes: Attributes) -> Decision:
         """ALLOW with its reason, or NO_OPINION."""
-        _, verb, group, _, resource, subresource, _, name, path, _ = attributes
+        _, verb, group, _, resource, subresource, _, name, path, _, _ = attributes
         if path:
             return self._decide_path(verb, path)
         question = (verb, group, resource, subresource)

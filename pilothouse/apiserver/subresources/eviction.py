@@ -58,6 +58,7 @@ class Eviction:
             options=created.to_object(),
             is_dry_run=options.dry_run,
             warnings=call.warnings,
+            annotations={} if call.annotations is None else call.annotations,
         )
         await registry.admission.mutate(attributes)
         await registry.admission.validate(attributes)

@@ -66,6 +66,7 @@ async def _bind(call: Call, registry: Registry, binding: Object, options: WriteO
         options=options.to_object(),
         is_dry_run=options.dry_run,
         warnings=call.warnings,
+        annotations={} if call.annotations is None else call.annotations,
     )
     await registry.admission.mutate(attributes)
     await registry.admission.validate(attributes)
@@ -165,6 +166,7 @@ async def part(
         options.to_object(),
         call.warnings,
         keep if applies else tracking(call, endpoint, options),
+        annotations=call.annotations,
     )
     return await object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
 

@@ -34,6 +34,8 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
     info = call.info
     options = write_options(call.query, "PatchOptions", is_apply=True)
     config = configuration(call, options)
+    if call.recorded is not None:
+        call.recorded(config)
     registry = await endpoint.registry()
     write = Write(
         call.user,
@@ -45,6 +47,7 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
         call.warnings,
         ownership.keep,
         endpoint.gvr,
+        call.annotations,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
     warned = len(call.warnings)

@@ -41,4 +41,6 @@ def load(
             del metadata["resourceVersion"]
     call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates, like=like)
     obj.setdefault("metadata", {})
+    if call.recorded is not None:
+        call.recorded(obj)
     return endpoint.to_stored(obj, like)

@@ -27,6 +27,7 @@ async def create(call: Call, endpoint: Endpoint, now: float) -> Response:
         warnings=call.warnings,
         track=tracking(call, endpoint, options),
         gvr=endpoint.gvr,
+        annotations=call.annotations,
     )
     wire = await registry.create(obj, write)
     return await object_response(call, endpoint, 201, wire, now)

@@ -24,7 +24,7 @@ _AT_ONCE = 64
 
 async def delete(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, NotFound, Conflict, Forbidden."""
-    options = delete_options(call.query, call.request.body, call.request.headers)
+    options = _options(call)
     registry = await endpoint.registry()
     deleted = await registry.delete(_write(call, endpoint, call.info.namespace, call.info.name, options), options)
     code = 202 if not deleted.is_gone and options.orphan_dependents is False else 200
@@ -43,7 +43,7 @@ def deletion_status(endpoint: Endpoint, obj: Object) -> Object:
 
 async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     """Answers with what was deleted, as it was listed. Not atomic, as upstream."""
-    options = delete_options(call.query, call.request.body, call.request.headers)
+    options = _options(call)
     wanted: ListOptions = list_options(call.query, is_watch=False)
     endpoint.check_selectable(wanted.fields)
     registry = await endpoint.registry()
@@ -62,6 +62,13 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
 
 
+def _options(call: Call) -> DeleteOptions:
+    options = delete_options(call.query, call.request.body, call.request.headers)
+    if call.recorded is not None and call.request.body:
+        call.recorded(options.to_object())
+    return options
+
+
 def _write(call: Call, endpoint: Endpoint, namespace: str, name: str, options: DeleteOptions) -> Write:
     return Write(
         call.user,
@@ -71,4 +78,5 @@ def _write(call: Call, endpoint: Endpoint, namespace: str, name: str, options: D
         options=options.to_object(),
         warnings=call.warnings,
         gvr=endpoint.gvr,
+        annotations=call.annotations,
     )

@@ -33,6 +33,7 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         call.warnings,
         tracking(call, endpoint, options),
         endpoint.gvr,
+        call.annotations,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
 

@@ -42,6 +42,8 @@ class Patch:
         self._type = _patch_type(call, endpoint)
         self._body = call.request.body
         self._document = self._decoded()
+        if call.recorded is not None:
+            call.recorded(self._document)
         self._problems: Sequence[str] = ()
         if options.field_validation is not FieldValidation.IGNORE:
             self._problems = self._find_problems()

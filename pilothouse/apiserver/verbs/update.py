@@ -33,6 +33,7 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         call.warnings,
         tracking(call, endpoint, options),
         endpoint.gvr,
+        call.annotations,
     )
     revision = obj["metadata"].get("resourceVersion")
     attempts = 0

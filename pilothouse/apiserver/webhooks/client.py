@@ -172,12 +172,17 @@ def _context(bundle: str) -> ssl.SSLContext:
     return context
 
 
+def refusal_of(answer: Answer) -> str:
+    """What an answer that is no success says, as upstream's client tells it."""
+    text = answer.body[:1024].decode(errors="replace").strip()
+    if answer.status >= 500:
+        return f'an error on the server ("{text}") has prevented the request from succeeding'
+    return f"the server rejected our request for an unknown reason ({answer.status} {text})"
+
+
 def _document(answer: Answer, shown: str, max_bytes: int) -> Object:
     if not 200 <= answer.status <= 299:
-        text = answer.body[:1024].decode(errors="replace").strip()
-        if answer.status >= 500:
-            raise CallFailed(f'an error on the server ("{text}") has prevented the request from succeeding')
-        raise CallFailed(f"the server rejected our request for an unknown reason ({answer.status} {text})")
+        raise CallFailed(refusal_of(answer))
     if len(answer.body) > max_bytes:
         raise CallFailed(f"{shown}: the answer is larger than {max_bytes} bytes")
     try:

@@ -12,6 +12,7 @@ from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.always import AlwaysDeny
 from pilothouse.apiserver.authz.attributes import ALLOW, NO_OPINION
+from pilothouse.apiserver.authz.chain import Chain, Link
 from pilothouse.apiserver.authz.escalation import EscalationCheck
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.objects import MemoryObjects
@@ -55,7 +56,15 @@ def objects():
 @pytest.fixture
 def admission(objects, clock):
     return chain.build(
-        objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, enable=["NodeRestriction"]
+        objects,
+        Chain([Link(AlwaysDeny())]),
+        clock,
+        random.Random(1),
+        unwritten,
+        None,
+        None,
+        None,
+        enable=["NodeRestriction"],
     )
 
 
@@ -277,7 +286,15 @@ class TestOthers:
 
     async def test_signing_requests(self, objects, clock):
         admission = chain.build(
-            objects, Signers(), clock, random.Random(1), unwritten, None, None, None, always=[SigningRequestIdentity()]
+            objects,
+            Chain([Link(Signers())]),
+            clock,
+            random.Random(1),
+            unwritten,
+            None,
+            None,
+            None,
+            always=[SigningRequestIdentity()],
         )
         gvr = kinds.CERTIFICATE_SIGNING_REQUESTS
         made = await admit(admission, gvr, named("r", spec={"signerName": "a.b/c", "username": "root", "uid": "0"}))
@@ -298,9 +315,9 @@ class TestOthers:
 
     async def test_escalation(self, objects, clock):
         rbac = Rbac(objects)
-        always = [RbacEscalation(EscalationCheck(rbac, rbac))]
+        always = [RbacEscalation(EscalationCheck(rbac, Chain([Link(rbac)])))]
         admission = chain.build(
-            objects, AlwaysDeny(), clock, random.Random(1), unwritten, None, None, None, always=always
+            objects, Chain([Link(AlwaysDeny())]), clock, random.Random(1), unwritten, None, None, None, always=always
         )
         role = named("r", "ns", rules=[{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
         assert "attempting to grant" in await refused(admission, kinds.ROLES, role)

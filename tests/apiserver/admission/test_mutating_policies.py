@@ -10,16 +10,19 @@ from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.policies.mutating import MutatingAdmissionPolicy
 from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.authz import chain as authorization
 from pilothouse.apiserver.authz.always import AlwaysAllow
 from pilothouse.apiserver.objects import MemoryObjects
 
 RULES = [{"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]
 
+ANYTHING = authorization.Chain([authorization.Link(AlwaysAllow())])
+
 
 class World:
     def __init__(self):
         self.objects = MemoryObjects([(kinds.NAMESPACES, {"metadata": {"name": "ns"}})])
-        plugin = MutatingAdmissionPolicy(self.objects, Expressions(AlwaysAllow()), None, self.struct)
+        plugin = MutatingAdmissionPolicy(self.objects, Expressions(ANYTHING), None, self.struct)
         self.chain = Chain([plugin])
 
     @staticmethod

@@ -8,6 +8,7 @@ from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.always import AlwaysAllow
+from pilothouse.apiserver.authz.chain import Chain, Link
 from pilothouse.apiserver.objects import MemoryObjects
 
 RULES = [{"operations": ["*"], "apiGroups": ["apps"], "apiVersions": ["*"], "resources": ["deployments"]}]
@@ -31,7 +32,7 @@ class World:
     def __init__(self):
         self.objects = MemoryObjects([(kinds.NAMESPACES, NAMESPACE)])
         self.params = {("v1", "ConfigMap"): Params(config("limit", "3"), config("other", "9", x="y"))}
-        self.plugin = ValidatingAdmissionPolicy(self.objects, Expressions(AlwaysAllow()), self.find)
+        self.plugin = ValidatingAdmissionPolicy(self.objects, Expressions(Chain([Link(AlwaysAllow())])), self.find)
 
     async def find(self, api_version, kind):
         return self.params.get((api_version, kind))

@@ -12,6 +12,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.audit.auditor import Auditor
 from pilothouse.apiserver.audit.log_file import LogFile
 from pilothouse.apiserver.audit.policy import Policy, PolicyError
+from pilothouse.apiserver.audit.sink import FileSink, Losses
 from pilothouse.apiserver.route import request_info
 from pilothouse.kit.clock import VirtualClock
 from tests.apiserver.harness import Harness, config_map
@@ -28,7 +29,9 @@ class World:
         self.harness = Harness()
         self._path = path / "audit.log"
         file = LogFile(str(self._path), self.harness.clock)
-        self.harness.app._auditor = Auditor(policy(*rules, **fields), file, self.harness.clock)
+        losses = Losses()
+        sinks = [FileSink(file, losses, self.harness.clock)]
+        self.auditor = self.harness.app._auditor = Auditor(policy(*rules, **fields), sinks, losses, self.harness.clock)
 
     @property
     def events(self) -> list[Any]:
@@ -41,7 +44,12 @@ async def test_metadata_of_a_request(tmp_path: Path) -> None:
     received, complete = world.events
     assert (received["stage"], complete["stage"]) == ("RequestReceived", "ResponseComplete")
     assert received["auditID"] == complete["auditID"] == answer.headers["audit-id"]
-    assert complete["objectRef"] == {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"}
+    assert complete["objectRef"] == {
+        "resource": "configmaps",
+        "namespace": "default",
+        "name": "a",
+        "apiVersion": "v1",
+    }
     assert complete["user"]["username"] == "tester"
     assert complete["responseStatus"]["code"] == 201
     assert "requestObject" not in complete

@@ -1,3 +1,4 @@
+import random
 import timeit
 
 import pytest
@@ -5,12 +6,15 @@ import pytest
 from pilothouse.api import gvr as kinds
 from pilothouse.api.status import Forbidden, NotFound
 from pilothouse.api.user import User
-from pilothouse.apiserver.authz import bootstrap, chain
+from pilothouse.apiserver.authz import bootstrap
 from pilothouse.apiserver.authz.attributes import Attributes, forbidden
+from pilothouse.apiserver.authz.chain import Chain, Link
 from pilothouse.apiserver.authz.escalation import EscalationCheck
+from pilothouse.apiserver.authz.modes import AuthorizationOptions, Modes
 from pilothouse.apiserver.authz.rbac import Rbac
 from pilothouse.apiserver.authz.rules import missing, show
 from pilothouse.apiserver.objects import MemoryObjects
+from pilothouse.kit.clock import VirtualClock
 
 ALICE = User("alice", groups=("devs", "system:authenticated"))
 ADMIN = User("root", groups=("system:masters",))
@@ -36,7 +40,7 @@ def rule(verbs, groups, resources, names=""):
 
 def ask(authorizer, who, verb, resource, *, group="", namespace="", name="", subresource="", path=""):
     attributes = Attributes(who, verb, group, "v1", resource, subresource, namespace, name, path)
-    return authorizer.authorize(attributes)
+    return authorizer.at_once(attributes) if isinstance(authorizer, Chain) else authorizer.authorize(attributes)
 
 
 @pytest.fixture
@@ -139,7 +143,7 @@ def test_messages(attributes, message):
 
 def test_bootstrap_gives_the_usual_powers():
     objects = MemoryObjects(bootstrap.objects())
-    authorizer, _ = chain.build(chain.DEFAULT_MODES, objects)
+    authorizer = Modes(AuthorizationOptions(), objects, VirtualClock(), random.Random(1)).chain
     anonymous = User("system:anonymous", groups=("system:unauthenticated",))
     assert ask(authorizer, anonymous, "get", "", path="/healthz").is_allowed
     assert not ask(authorizer, anonymous, "get", "", path="/api").is_allowed
@@ -190,15 +194,15 @@ class TestEscalation:
         objects.put(kinds.CLUSTER_ROLES, role("writer", rule("*", "rbac.authorization.k8s.io", "roles rolebindings")))
         objects.put(kinds.CLUSTER_ROLES, role("reader", rule("get list", "", "pods")))
         objects.put(kinds.CLUSTER_ROLE_BINDINGS, binding("r", "reader", user("alice")))
-        return EscalationCheck(rbac, rbac).check
+        return EscalationCheck(rbac, Chain([Link(rbac)])).check
 
-    def test_what_one_has_can_be_granted(self, check):
-        check(ALICE, "roles", role("x", rule("get", "", "pods"), namespace="a"), None)
-        check(ALICE, "rolebindings", binding("x", "reader", user("bob"), namespace="a"), None)
+    async def test_what_one_has_can_be_granted(self, check):
+        await check(ALICE, "roles", role("x", rule("get", "", "pods"), namespace="a"), None)
+        await check(ALICE, "rolebindings", binding("x", "reader", user("bob"), namespace="a"), None)
 
-    def test_what_one_lacks_cannot(self, check):
+    async def test_what_one_lacks_cannot(self, check):
         with pytest.raises(Forbidden) as caught:
-            check(ALICE, "roles", role("x", rule("get delete", "", "pods secrets"), namespace="a"), None)
+            await check(ALICE, "roles", role("x", rule("get delete", "", "pods secrets"), namespace="a"), None)
         assert caught.value.message == (
             'roles.rbac.authorization.k8s.io "x" is forbidden: user "alice" (groups=["devs" "system:authenticated"]) is '
             "attempting to grant RBAC permissions not currently held:\n"
@@ -206,36 +210,36 @@ class TestEscalation:
             '{APIGroups:[""], Resources:["secrets"], Verbs:["get" "delete"]}'
         )
         with pytest.raises(Forbidden):
-            check(ALICE, "rolebindings", binding("x", "writer", user("bob"), namespace="a"), None)
+            await check(ALICE, "rolebindings", binding("x", "writer", user("bob"), namespace="a"), None)
 
-    def test_a_binding_to_no_role(self, check):
+    async def test_a_binding_to_no_role(self, check):
         with pytest.raises(NotFound):
-            check(ALICE, "rolebindings", binding("x", "none", user("bob"), namespace="a"), None)
+            await check(ALICE, "rolebindings", binding("x", "none", user("bob"), namespace="a"), None)
 
-    def test_the_verbs_bind_and_escalate_lift_the_check(self, objects, check):
+    async def test_the_verbs_bind_and_escalate_lift_the_check(self, objects, check):
         powers = rule("bind escalate", "rbac.authorization.k8s.io", "roles clusterroles")
         objects.put(kinds.CLUSTER_ROLES, role("powers", powers))
         objects.put(kinds.CLUSTER_ROLE_BINDINGS, binding("p", "powers", user("alice")))
-        check(ALICE, "roles", role("x", rule("*", "*", "*"), namespace="a"), None)
-        check(ALICE, "rolebindings", binding("x", "writer", user("bob"), namespace="a"), None)
+        await check(ALICE, "roles", role("x", rule("*", "*", "*"), namespace="a"), None)
+        await check(ALICE, "rolebindings", binding("x", "writer", user("bob"), namespace="a"), None)
 
-    def test_masters_may(self, check):
-        check(ADMIN, "clusterroles", role("x", rule("*", "*", "*")), None)
+    async def test_masters_may(self, check):
+        await check(ADMIN, "clusterroles", role("x", rule("*", "*", "*")), None)
 
-    def test_aggregation_needs_everything(self, check):
+    async def test_aggregation_needs_everything(self, check):
         with pytest.raises(Forbidden, match="must have cluster-admin privileges to use the aggregationRule"):
-            check(ALICE, "clusterroles", role("x", aggregationRule={"clusterRoleSelectors": [{}]}), None)
+            await check(ALICE, "clusterroles", role("x", aggregationRule={"clusterRoleSelectors": [{}]}), None)
 
-    def test_the_garbage_collector_may_drop_an_owner(self, check):
+    async def test_the_garbage_collector_may_drop_an_owner(self, check):
         old = role("x", rule("*", "*", "*"))
         new = {**old, "metadata": {**old["metadata"], "finalizers": []}}
-        check(ALICE, "clusterroles", new, old)
+        await check(ALICE, "clusterroles", new, old)
 
 
 def test_a_decision_costs_microseconds():
     objects = MemoryObjects(bootstrap.objects())
-    authorizer, _ = chain.build(chain.DEFAULT_MODES, objects)
+    authorizer = Modes(AuthorizationOptions(), objects, VirtualClock(), random.Random(1)).chain
     who = User("system:kube-controller-manager", groups=("system:authenticated",))
     question = Attributes(who, "list", "apps", "v1", "deployments", "", "default")
-    best = min(timeit.repeat(lambda: authorizer.authorize(question), number=2000, repeat=5)) / 2000
+    best = min(timeit.repeat(lambda: authorizer.at_once(question), number=2000, repeat=5)) / 2000
     assert best < 20e-6

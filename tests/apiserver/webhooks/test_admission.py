@@ -9,6 +9,7 @@ from pilothouse.api import gvr as kinds
 from pilothouse.api.status import BadRequest, Forbidden, InternalError, StatusError
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.authz.always import AlwaysAllow
+from pilothouse.apiserver.authz.chain import Chain, Link
 from pilothouse.apiserver.objects import MemoryObjects
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import VirtualClock
@@ -36,7 +37,7 @@ class World:
         self.client = WebhookClient(self.objects, random.Random(1))
         admission = chain.build(
             self.objects,
-            AlwaysAllow(),
+            Chain([Link(AlwaysAllow())]),
             VirtualClock(),
             random.Random(1),
             None,

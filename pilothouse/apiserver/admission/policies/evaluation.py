@@ -9,9 +9,9 @@ from typing import Any
 
 from pilothouse.api.cel.environment import BOOL, NULL, STRING, CompileError, EvaluationError
 from pilothouse.api.cel.objects import as_maps
+from pilothouse.apiserver.admission.access import Access
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.policies.source import Policy
-from pilothouse.apiserver.attributes import Attributes
 
 MAX_MESSAGE_BYTES = 5 * 1024
 _find_variables = re.compile(r"\bvariables\s*\.\s*([A-Za-z_]\w*)").findall
@@ -47,17 +47,17 @@ class Scope:
     """
 
     def __init__(
-        self, expressions: Expressions, policy: Mapping[str, Any], attributes: Attributes, values: Mapping[str, Any]
+        self, expressions: Expressions, policy: Mapping[str, Any], access: Access, values: Mapping[str, Any]
     ) -> None:
         self._expressions = expressions
-        self._authorize = expressions.authorize(attributes.user)
+        self._access = access
         self._variables = {each["name"]: each["expression"] for each in policy.get("variables") or ()}
         self._failed: dict[str, Failure] = {}
         self._known: dict[str, Any] = {}
         self._values = {**values, "variables": self._known}
 
     def evaluate(self, expression: str, *returns: str) -> Any:
-        """Raises Failure."""
+        """Raises Failure, Unanswered."""
         try:
             program = self._expressions.compile(expression, *returns)
         except CompileError as error:
@@ -65,7 +65,7 @@ class Scope:
         for name in _find_variables(expression):
             self._compose(name)
         try:
-            return program.evaluate(self._values, authorize=self._authorize)
+            return self._access.evaluate(program, self._values)
         except EvaluationError as error:
             missing = _missing_key(str(error))
             if missing is not None and missing[1] in self._failed:
@@ -73,7 +73,7 @@ class Scope:
             raise Failure(f"expression '{expression.strip()}' resulted in error: {error}") from None
 
     def construct(self, expression: str, *returns: str) -> Any:
-        """The value of an expression with object literals. Raises Failure."""
+        """The value of an expression with object literals. Raises Failure, Unanswered."""
         try:
             return self.evaluate(as_maps(expression), *returns)
         except CompileError as error:

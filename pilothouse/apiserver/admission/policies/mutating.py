@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from operator import methodcaller
+from typing import Any, TypeVar
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api import status
@@ -28,6 +29,7 @@ from pilothouse.apiserver.admission.review import object_at, stored_form
 from pilothouse.apiserver.attributes import Attributes, Reinvocation
 from pilothouse.apiserver.objects import Objects
 
+T = TypeVar("T")
 FindStruct = Callable[[str, str], Struct | None]
 """The type of objects by apiVersion and kind; None for a kind that is not served."""
 
@@ -95,11 +97,14 @@ class MutatingAdmissionPolicy(Plugin):
         """All mutations of a policy with one parameter."""
         from pilothouse.apiserver.admission.policies.evaluation import Failure, Scope, conditions_hold
 
-        async def scope() -> Scope:
-            values = {**await self._expressions.values(attributes, gvr), **extra}
-            return Scope(self._expressions, policy.spec, attributes, values)
+        access = self._expressions.access(attributes.user)
 
-        holds = conditions_hold(await scope(), policy)
+        async def evaluated(evaluate: Callable[[Scope], T]) -> T:
+            """What an evaluation gives for the object as it is by now."""
+            values = {**await self._expressions.values(attributes, gvr), **extra}
+            return await access.settle(lambda: evaluate(Scope(self._expressions, policy.spec, access, values)))
+
+        holds = await evaluated(lambda scope: conditions_hold(scope, policy))
         if holds is not True:
             if holds:
                 self._refuse(policy, binding, holds, refusals)
@@ -107,30 +112,29 @@ class MutatingAdmissionPolicy(Plugin):
         changed = False
         for mutation in policy.spec.get("mutations") or ():
             try:
-                changed = await self._change(mutation, await scope(), gvr, attributes) or changed
+                wanted = await evaluated(methodcaller("construct", *_expression(mutation)))
+                changed = await self._change(mutation, wanted, gvr, attributes) or changed
             except Failure as failure:
                 self._refuse(policy, binding, failure, refusals)
         if changed:
             rounds.changed()
 
-    async def _change(self, mutation: Mapping[str, Any], scope: Any, gvr: GVR, attributes: Attributes) -> bool:
-        """Raises Failure."""
+    async def _change(self, mutation: Mapping[str, Any], wanted: Any, gvr: GVR, attributes: Attributes) -> bool:
+        """Apply `wanted`, the value of a mutation's expression. Raises Failure."""
         from pilothouse.apiserver.admission.policies.evaluation import Failure
 
         shown = await object_at(attributes.obj, attributes, gvr)
         assert shown is not None
         if mutation.get("patchType") == "JSONPatch":
-            patch = scope.construct((mutation.get("jsonPatch") or {}).get("expression", ""), "list")
             try:
-                patched = json_patch.apply(shown, [_operation(each) for each in patch])
+                patched = json_patch.apply(shown, [_operation(each) for each in wanted])
             except status.StatusError as error:
                 causes = [cause.message for cause in error.causes]
                 if causes and causes[0].startswith("test "):
                     return False
                 raise Failure(f"JSON Patch: {'; '.join(causes) or error.message}") from None
         else:
-            config = scope.construct((mutation.get("applyConfiguration") or {}).get("expression", ""), "map")
-            patched = self._merged(shown, config, gvr)
+            patched = self._merged(shown, wanted, gvr)
         return redraft(attributes, await stored_form(patched, attributes, gvr))
 
     def _merged(self, shown: Mapping[str, Any], config: Object, gvr: GVR) -> Object:
@@ -167,6 +171,13 @@ class MutatingAdmissionPolicy(Plugin):
         if namespace is None:
             raise status.not_found("namespaces", "", attributes.namespace)
         return namespace
+
+
+def _expression(mutation: Mapping[str, Any]) -> tuple[str, str]:
+    """The expression of a mutation, and the type of its value."""
+    if mutation.get("patchType") == "JSONPatch":
+        return (mutation.get("jsonPatch") or {}).get("expression", ""), "list"
+    return (mutation.get("applyConfiguration") or {}).get("expression", ""), "map"
 
 
 def _operation(patch: Any) -> Object:

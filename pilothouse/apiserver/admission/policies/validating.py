@@ -78,15 +78,14 @@ class ValidatingAdmissionPolicy(Plugin):
                     "params": param,
                     "namespaceObject": namespace,
                 }
-                self._try(policy, binding, gvr, attributes, values, refusals, published)
+                await self._try(policy, binding, attributes, values, refusals, published)
         for key, texts in published.items():
             attributes.annotations[f"{policy.name}/{key}"] = ", ".join(texts)
 
-    def _try(
+    async def _try(
         self,
         policy: Policy,
         binding: Binding,
-        gvr: GVR,
         attributes: Attributes,
         values: Mapping[str, Any],
         refusals: list[_Refusal],
@@ -95,11 +94,16 @@ class ValidatingAdmissionPolicy(Plugin):
         """Try one parameter of a binding."""
         from pilothouse.apiserver.admission.policies.evaluation import Denial, Outcome, Scope, conditions_hold, judge
 
-        scope = Scope(self._expressions, policy.spec, attributes, values)
-        holds = conditions_hold(scope, policy)
-        if holds is False:
-            return
-        outcome = judge(scope, policy) if holds is True else Outcome([Denial(holds)])
+        access = self._expressions.access(attributes.user)
+
+        def decide() -> Outcome:
+            scope = Scope(self._expressions, policy.spec, access, values)
+            holds = conditions_hold(scope, policy)
+            if holds is False:
+                return Outcome()
+            return judge(scope, policy) if holds is True else Outcome([Denial(holds)])
+
+        outcome = await access.settle(decide)
         for denial in outcome.denials:
             if "Deny" in binding.actions:
                 refusals.append(_Refusal(policy.name, binding.name, denial.message, denial.reason))

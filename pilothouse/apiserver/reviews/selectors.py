@@ -1,0 +1,123 @@
+"""The selectors that an access review asks about: whether they are valid, and what authorizers get to see of them.
+
+Requirements that are not understood are left out, which makes the question broader, so that nothing is allowed by mistake.
+Source: `pkg/registry/authorization/util/helpers.go`, `pkg/apis/authorization/validation`, KEP-4601.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pilothouse.api import names
+from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, required
+from pilothouse.api.selector import (
+    FieldRequirement,
+    FieldSelector,
+    LabelSelector,
+    Operator,
+    Requirement,
+    parse_fields,
+    parse_labels,
+)
+from pilothouse.api.status import BadRequest
+
+_OPERATORS = {
+    "In": Operator.IN,
+    "NotIn": Operator.NOT_IN,
+    "Exists": Operator.EXISTS,
+    "DoesNotExist": Operator.DOES_NOT_EXIST,
+}
+_FIELD_OPERATORS = {"In": "=", "NotIn": "!="}
+
+
+class Selected(NamedTuple):
+    """A selector as text. With `is_faulty` it is not all that was asked about."""
+
+    text: str = ""
+    is_faulty: bool = False
+
+
+def fields(selector: Mapping[str, Any] | None) -> Selected:
+    """Of FieldSelectorAttributes."""
+    if not selector:
+        return Selected()
+    if requirements := selector.get("requirements"):
+        understood, is_faulty = [], False
+        for each in requirements:
+            operator: str | None = _FIELD_OPERATORS.get(each.get("operator", ""))
+            values: list[str] = each.get("values") or []
+            if operator is None or len(values) != 1:
+                is_faulty = True
+            else:
+                understood.append(FieldRequirement(each.get("key", ""), operator, values[0]))
+        return Selected(str(FieldSelector(understood)), is_faulty)
+    raw = selector.get("rawSelector", "")
+    try:
+        parse_fields(raw)
+    except BadRequest:
+        return Selected("", True)
+    return Selected(raw)
+
+
+def labels(selector: Mapping[str, Any] | None) -> Selected:
+    """Of LabelSelectorAttributes."""
+    if not selector:
+        return Selected()
+    if requirements := selector.get("requirements"):
+        understood, is_faulty = [], False
+        for each in requirements:
+            operator = _OPERATORS.get(each.get("operator", ""))
+            found = Requirement(each.get("key", ""), operator or Operator.EXISTS, tuple(each.get("values") or ()))
+            if operator is None or found.faults(Path()):
+                is_faulty = True
+            else:
+                understood.append(found)
+        return Selected(str(LabelSelector(understood)), is_faulty)
+    raw = selector.get("rawSelector", "")
+    try:
+        parse_labels(raw)
+    except BadRequest:
+        return Selected("", True)
+    return Selected(raw)
+
+
+def error_of(kind: str, selected: Selected) -> str:
+    """What a review says of a selector that is not understood; `kind` is fieldSelector or labelSelector."""
+    if not selected.is_faulty:
+        return ""
+    partially = "partially " if selected.text else ""
+    return f"spec.resourceAttributes.{kind} {partially}ignored due to parse error"
+
+
+def faults(attributes: Mapping[str, Any], path: Path) -> Iterable[FieldError]:
+    """What is wrong with the selectors of ResourceAttributes, at `path`. Operators that are not known are none of it."""
+    for kind in ("fieldSelector", "labelSelector"):
+        selector = attributes.get(kind)
+        if selector is None:
+            continue
+        where = path.child(kind)
+        raw, requirements = selector.get("rawSelector"), selector.get("requirements")
+        if raw and requirements:
+            yield invalid(where.child("rawSelector"), raw, "may not specified at the same time as requirements")
+        if not raw and not requirements:
+            why = f"when {where} is specified, requirements or rawSelector is required"
+            yield required(where.child("requirements"), why)
+        for index, each in enumerate(requirements or ()):
+            at = where.child("requirements").index(index)
+            if kind == "fieldSelector" and not each.get("key"):
+                yield required(at.child("key"), "must be specified")
+            yield from _operator_faults(each.get("operator", ""), each.get("values") or (), at)
+            if kind == "labelSelector":
+                yield from (invalid(at.child("key"), each.get("key", ""), why) for why in names.label_key(each["key"]))
+                for number, value in enumerate(each.get("values") or ()):
+                    at_value = at.child("values").index(number)
+                    yield from (invalid(at_value, value, why) for why in names.label_value(value))
+
+
+def _operator_faults(operator: str, values: Sequence[str], at: Path) -> Iterable[FieldError]:
+    if operator in ("In", "NotIn") and not values:
+        yield required(at.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+    if operator in ("Exists", "DoesNotExist") and values:
+        why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+        yield field_forbidden(at.child("values"), why)
