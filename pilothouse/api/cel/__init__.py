@@ -13,11 +13,11 @@ objects under `escape(name)`. A variable whose type is not known is DYN; others 
 immutable and may be shared; evaluating takes some microseconds and never suspends.
 
 Kubernetes' functions (`library`, `formats`, `network`, `access`) are there: lists, regex, quantity, url, ip, cidr, semver, format,
-authorizer, and the extensions strings, sets, lists, two-variable comprehensions and optionals.
+authorizer, and the extensions strings, sets, lists, two-variable comprehensions and optionals. Not there: `optional.unwrap`.
 
 Limits: an expression of at most MAX_EXPRESSION_BYTES, nested at most 32 deep (250 upstream), of at most 10,000 rounds of comprehensions in
-one evaluation; beyond that it fails as upstream's cost limit does. Upstream's estimate of the cost of
-an expression before it is accepted is not made.
+one evaluation; beyond that it fails as upstream's cost limit does. `cost` estimates what an expression may cost before it is accepted,
+from its tree (`ast`) and the sizes that a schema allows (`declared`); the cost of an evaluation is not counted.
 
 Source: KEP-2876, apiserver `pkg/cel`.
 """

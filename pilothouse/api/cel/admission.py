@@ -22,4 +22,4 @@ POLICY_VARIABLES = {**VARIABLES, "params": DYN, "variables": DYN, "namespaceObje
 @lru_cache(2)
 def admission_environment(is_policy: bool) -> Environment:
     """What expressions of a policy, or of a webhook, know; one of each in a process."""
-    return Environment(POLICY_VARIABLES if is_policy else VARIABLES)
+    return Environment(POLICY_VARIABLES if is_policy else VARIABLES, mutates=is_policy)

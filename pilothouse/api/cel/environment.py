@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from pilothouse.api.cel.access import Authorize
 if TYPE_CHECKING:
     from cel_expr_python import cel
 
-    from pilothouse.api.cel.library import Library
+    from pilothouse.api.cel.ast import Node
+    from pilothouse.api.cel.library import Library, VariableType
+    from pilothouse.api.cel.report import Mistake
 
 DYN, BOOL, STRING, INT, DOUBLE, BYTES = "dyn", "bool", "string", "int", "double", "bytes"
 LIST, MAP, TIMESTAMP, DURATION, NULL = "list", "map", "timestamp", "duration", "null"
@@ -21,12 +24,13 @@ RESOURCE_CHECK = "kubernetes.authorization.ResourceCheck"
 
 MAX_EXPRESSION_BYTES = 10 * 1024
 COST_EXCEEDED = "operation cancelled: actual cost limit exceeded"
-_KEYWORDS = frozenset(
+KEYWORDS = frozenset(
     (
         *("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"),
         *("let", "loop", "package", "namespace", "return", "var", "void", "while"),
     )
 )
+"""Names that stand for properties under an escaped name as well as, after a dot, under their own."""
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _escape_parts = re.compile(r"__|[.\-/]").sub
 _is_identifier = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
@@ -36,7 +40,11 @@ _missing_key = re.compile(r"Key not found in map : (.*)").fullmatch
 
 
 class CompileError(Exception):
-    """The expression is wrong. The text is that of the compiler, with the place."""
+    """The expression is wrong. The text is that of the compiler, with the place; `mistakes` are what it says, one by one."""
+
+    def __init__(self, text: str, mistakes: Sequence[Mistake] = ()) -> None:
+        super().__init__(text)
+        self.mistakes = tuple(mistakes)
 
 
 class EvaluationError(Exception):
@@ -45,7 +53,7 @@ class EvaluationError(Exception):
 
 def escape(name: str) -> str | None:
     """The identifier under which expressions reach a property of a typed object; None if there is none."""
-    if name in _KEYWORDS:
+    if name in KEYWORDS:
         return f"__{name}__"
     escaped = _escape_parts(lambda match: _ESCAPES[match[0]], name)
     return escaped if _is_identifier(escaped) else None
@@ -80,6 +88,11 @@ class Program:
         self._compiled = compiled
         self._library = library
 
+    def serialized(self) -> bytes:
+        """The compiled expression, for `ast.parse`."""
+        compiled: bytes = self._compiled.serialize()
+        return compiled
+
     def evaluate(self, values: Mapping[str, Any], *, authorize: Authorize | None = None) -> Any:
         """The value of the expression. `authorize` answers what it asks of an authorizer. Raises EvaluationError."""
         library = self._library
@@ -100,13 +113,15 @@ class Program:
 class Environment:
     """The variables and functions that expressions know. Types of variables are the constants of this module."""
 
-    def __init__(self, variables: Mapping[str, str], *, files: Iterable[Any] = ()) -> None:
-        """`files` are descriptors of further message types that variables may have."""
+    def __init__(
+        self, variables: Mapping[str, VariableType], *, files: Iterable[Any] = (), mutates: bool = False
+    ) -> None:
+        """`files` are descriptors of further message types that variables may have; `mutates` is for expressions that make patches."""
         # Imported here: the library takes 25 ms and 6 MB that a server without expressions need not spend.
         from pilothouse.api.cel.library import Library
 
         self._library = Library(files)
-        self._environment = self._library.environment(variables)
+        self._environment = self._library.environment(variables, mutates=mutates)
 
     def authorizer(self) -> Any:
         """The value of a variable of type AUTHORIZER."""
@@ -116,15 +131,58 @@ class Environment:
         """The value of a variable of type RESOURCE_CHECK: `group`, `resource`, `subresource`, `namespace`, `name`."""
         return self._library.access.resource_check(**fields)
 
+    def _compiled(self, source: str) -> cel.Expression:
+        """Raises RuntimeError, ValueError."""
+        from pilothouse.api.cel import report
+        from pilothouse.api.cel.library import CIDR_TEXT
+
+        try:
+            return self._environment.compile(source)
+        except (RuntimeError, ValueError) as error:
+            # The library knows no second function from a message to a text of the same name: it has one of another name.
+            places = report.cidr_texts(str(error))
+            if not places:
+                raise
+            return self._environment.compile(report.renamed(source, places, "string", CIDR_TEXT))
+
+    def bound(self, expression: str, bindings: Mapping[str, str]) -> Node:
+        """The tree of an expression whose names are bound to others: checked in the types of these. Raises CompileError.
+
+        The expression has been compiled before with names that mean anything, so that it is one.
+        """
+        from pilothouse.api.cel import ast, report
+
+        start = "".join(f"cel.bind({name},{value}," for name, value in bindings.items())
+        try:
+            compiled = self._compiled(f"{start}{expression}\n{')' * len(bindings)}")
+        except (RuntimeError, ValueError) as error:
+            found = [
+                replace(each, column=each.column - (len(start) if each.line == 1 else 0))
+                for each in report.mistakes(str(error))
+            ]
+            raise CompileError(f"compilation failed: {report.render(found, expression)}", found) from None
+        tree = ast.parse(compiled.serialize())
+        for _ in bindings:
+            assert isinstance(tree, ast.Comprehension)
+            tree = tree.result
+        return tree
+
     def compile(self, expression: str, *, returns: str | tuple[str, ...] = ()) -> Program:
         """Raises CompileError, also if the expression can have no value of the types `returns`."""
         if len(expression.encode()) > MAX_EXPRESSION_BYTES:
             raise CompileError(f"compilation failed: expression is longer than {MAX_EXPRESSION_BYTES} bytes")
+        from pilothouse.api.cel import ast, report
+        from pilothouse.api.cel.literals import literal_mistakes
+
         try:
-            compiled = self._environment.compile(expression)
+            compiled = self._compiled(expression)
         except (RuntimeError, ValueError) as error:
-            text = _status_suffix("", _status_prefix("", str(error)))
-            raise CompileError(f"compilation failed: {text}") from None
+            found = report.mistakes(str(error))
+            text = report.render(found, expression) or _status_suffix("", _status_prefix("", str(error)))
+            raise CompileError(f"compilation failed: {text}", found) from None
+        wrong = literal_mistakes(ast.parse(compiled.serialize()))
+        if found := [report.mistake_at(expression, offset, text) for offset, text in wrong]:
+            raise CompileError(f"compilation failed: {report.render(found, expression)}", found)
         type_ = _type_name(str(compiled.return_type()))
         wanted = (returns,) if isinstance(returns, str) else returns
         if wanted and type_ != DYN and type_ not in wanted:

@@ -1,8 +1,7 @@
 """Kubernetes' functions for expressions, and the types they work on.
 
 Values of these types travel through the library as messages of a descriptor pool of our own: the only opaque values it can carry. Their
-fields are text in canonical form, so that equal values are equal messages. One function of upstream's is missing, `string(cidr)`: the
-library cannot tell it from `string(ip)`. Source: apiserver `pkg/cel/library`, `environment/base.go`.
+fields are text in canonical form, so that equal values are equal messages. Source: apiserver `pkg/cel/library`, `environment/base.go`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from cel_expr_python import cel
-from cel_expr_python.ext import ext_encoders, ext_optional, ext_strings
+from cel_expr_python.ext import ext_optional, ext_strings
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from pilothouse.api.cel import access, formats, network
@@ -22,6 +21,8 @@ from pilothouse.api.quantity import parse as parse_quantity
 _QUANTITY, _URL, _IP, _CIDR = "kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR"
 _SEMVER, _FORMAT, _FAULTS = "kubernetes.Semver", "kubernetes.NamedFormat", "kubernetes.FormatFaults"
 _ACCESS = "kubernetes.authorization"
+CIDR_TEXT = "kubernetes__cidr__text"
+"""Under which name `string(cidr)` is there: the library tells functions apart by whether an argument is a message, not by which."""
 _SIMPLE = {"kubernetes": ("Quantity", "URL", "Semver", "NamedFormat"), "net": ("IP", "CIDR")}
 _EXTENSIONS = "extensions:\n" + "".join(
     f'  - name: "{name}"\n' for name in ("lists", "sets", "two-var-comprehensions", "bindings")
@@ -46,8 +47,20 @@ Function = tuple[str, str, Sequence[str], str, Callable[..., Any]]
 """Name, `.` for a method, the types of the parameters, of the result, and what it does."""
 
 
-def _type(name: str) -> cel.Type:
-    return _TYPES[name] if name in _TYPES else cel.Type(name)
+VariableType = str | tuple[str, Any]
+"""The name of a type, or `list` or `map` with the type of what it holds; the keys of such a map are text."""
+
+
+_PATCHING: tuple[Function, ...] = (
+    ("jsonpatch.escapeKey", "", ["string"], "string", lambda key: key.replace("~", "~0").replace("/", "~1")),
+)
+
+
+def _type(type_: VariableType) -> cel.Type:
+    if isinstance(type_, tuple):
+        kind, inner = type_
+        return cel.Type.List(_type(inner)) if kind == "list" else cel.Type.Map(cel.Type.STRING, _type(inner))
+    return _TYPES[type_] if type_ in _TYPES else cel.Type(type_)
 
 
 class Library:
@@ -64,8 +77,10 @@ class Library:
         self._formats = formats.checks()
         self._find: cel.Expression | None = None
 
-    def environment(self, variables: Mapping[str, str]) -> cel.Env:
+    def environment(self, variables: Mapping[str, VariableType], *, mutates: bool = False) -> cel.Env:
+        """`mutates` adds what only expressions have that make patches."""
         functions = (
+            *(_PATCHING if mutates else ()),
             *self._lists(),
             *self._regex(),
             *self._quantities(),
@@ -94,7 +109,6 @@ class Library:
             extensions=[
                 ext_strings.ExtStrings(),
                 ext_optional.ExtOptional(),
-                ext_encoders.ExtEncoders(),
                 cel.CelExtension("kubernetes", declarations),
             ],
         )
@@ -149,7 +163,6 @@ class Library:
             ("find", ".", ["string", "string"], "string", find),
             ("findAll", ".", ["string", "string"], "strings", self._matches),
             ("findAll", ".", ["string", "string", "int"], "strings", find_some),
-            ("jsonpatch.escapeKey", "", ["string"], "string", lambda key: key.replace("~", "~0").replace("/", "~1")),
         )
 
     def _matches(self, text: str, pattern: str) -> list[str]:
@@ -259,6 +272,7 @@ class Library:
             ("containsCIDR", ".", [_CIDR, _CIDR], "bool", lambda value, other: covers(value, other.text)),
             ("ip", ".", [_CIDR], _IP, ip),
             ("prefixLength", ".", [_CIDR], "int", lambda value: network.parse_cidr(value.text).network.prefixlen),
+            (CIDR_TEXT, "", [_CIDR], "string", lambda value: value.text),
             ("masked", ".", [_CIDR], _CIDR, lambda value: make(network.masked(network.parse_cidr(value.text)))),
         )
 

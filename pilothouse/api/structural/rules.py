@@ -2,7 +2,8 @@
 
 `self` is the value at the rule's place, `oldSelf` the value there before an update; a rule that speaks of `oldSelf` holds for changes only.
 Items of lists correspond to old ones in lists of type `map`. Expressions see what the schema declares, under escaped names, and of
-whole objects `apiVersion`, `kind`, `metadata.name` and `metadata.generateName`. Types are checked where values are, not before.
+whole objects `apiVersion`, `kind`, `metadata.name` and `metadata.generateName`. What types and costs may be is judged when rules are
+defined (`rule_faults`); when they run they are programs over values of any type.
 Source: KEP-2876, apiextensions-apiserver `pkg/apiserver/schema/cel`.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,6 +21,7 @@ from pilothouse.api.cel import environment as cel
 from pilothouse.api.cel.environment import BOOL, DYN, STRING
 from pilothouse.api.path import FieldError, Path, invalid
 from pilothouse.api.structural.check import item_key
+from pilothouse.api.structural.field_path import field_path
 from pilothouse.api.structural.schema import Rule, Structural
 
 UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
@@ -26,6 +29,8 @@ _BLOCKING = frozenset(
     ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
 )
 _MAX_MESSAGE = 5 * 1024
+_SPENT = f"'{cel.COST_EXCEEDED}'"
+"""After a rule that costs too much no other is asked."""
 _old_self = re.compile(r"(?<![\w.])oldSelf\b")
 _OPTIONAL_OLD = "(hasOldSelf ? optional.of(presentOldSelf) : optional.none())"
 
@@ -53,13 +58,23 @@ def compile_rule(rule: Rule) -> Compiled:
     """Raises CompileError; the message expression's begins with `messageExpression `."""
     uses_old = _old_self.search(rule.rule) is not None
     message = None
-    program = _environment().compile(_expression(rule.rule, rule), returns=BOOL)
+    program = _environment().compile(_expression(rule.rule, rule))
+    if program.returns not in (BOOL, DYN):
+        raise cel.CompileError("cel expression must evaluate to a bool")
     if rule.message_expression.strip():
-        try:
-            message = _environment().compile(_expression(rule.message_expression, rule), returns=STRING)
-        except cel.CompileError as error:
-            raise cel.CompileError(f"messageExpression {error}") from None
+        message = compile_message(rule)
     return Compiled(rule, program, message, uses_old)
+
+
+def compile_message(rule: Rule) -> cel.Program:
+    """Raises CompileError."""
+    try:
+        program = _environment().compile(_expression(rule.message_expression, rule))
+    except cel.CompileError as error:
+        raise cel.CompileError(f"messageExpression {error}", error.mistakes) from None
+    if program.returns not in (STRING, DYN):
+        raise cel.CompileError("messageExpression must evaluate to a string")
+    return program
 
 
 def _expression(text: str, rule: Rule) -> str:
@@ -86,36 +101,55 @@ class Rules:
 
     def check(self, value: Any, old: Any = None) -> list[FieldError]:
         """The rules that a whole object breaks; with `old`, that a change of it breaks."""
-        return list(self._faults(value, old, self._schema, Path(), is_root=True))
+        faults: list[FieldError] = []
+        for fault in self._faults(value, old, self._schema, Path(), is_root=True):
+            faults.append(fault)
+            if fault.detail.startswith(_SPENT):
+                break
+        return faults
 
     def _faults(
-        self, value: Any, old: Any, schema: Structural, path: Path, *, is_root: bool = False
+        self,
+        value: Any,
+        old: Any,
+        schema: Structural,
+        path: Path,
+        *,
+        is_root: bool = False,
+        is_unchanged: bool = False,
     ) -> Iterator[FieldError]:
+        """`is_unchanged` says it of what the value is in, where the value itself has no old one."""
         if value is None or schema not in self._reaching:
             return
+        if old is not None:
+            is_unchanged = bool(value == old)
         if schema.rules:
-            yield from self._broken(value, old, schema, path, is_root=is_root)
+            yield from self._broken(value, old, schema, path, is_root=is_root, is_unchanged=is_unchanged)
         if isinstance(value, dict):
             before = old if isinstance(old, dict) and schema.map_type != "atomic" else {}
             for name, child in value.items():
-                found = schema.properties.get(name)
+                found, at = schema.properties.get(name), path
                 if found is not None:
-                    yield from self._faults(child, before.get(name), found, path.child(name))
+                    at = path.child(name)
                 elif isinstance(schema.additional, Structural):
-                    yield from self._faults(child, before.get(name), schema.additional, path.key(name))
+                    found, at = schema.additional, path.key(name)
+                if found is not None:
+                    yield from self._faults(child, before.get(name), found, at, is_unchanged=is_unchanged)
         elif isinstance(value, list) and schema.items is not None:
             known: dict[str, Any] = {}
             if schema.list_type == "map" and isinstance(old, list):
                 known = {item_key(item, schema.map_keys, schema.items): item for item in old if isinstance(item, dict)}
             for index, item in enumerate(value):
                 key = item_key(item, schema.map_keys, schema.items) if known and isinstance(item, dict) else ""
-                yield from self._faults(item, known.get(key), schema.items, path.index(index))
+                at = path.index(index)
+                yield from self._faults(item, known.get(key), schema.items, at, is_unchanged=is_unchanged)
 
-    def _broken(self, value: Any, old: Any, schema: Structural, path: Path, *, is_root: bool) -> Iterator[FieldError]:
+    def _broken(
+        self, value: Any, old: Any, schema: Structural, path: Path, *, is_root: bool, is_unchanged: bool
+    ) -> Iterator[FieldError]:
         compiled = self._compiled.get(schema)
         if compiled is None:
             compiled = self._compiled[schema] = tuple(compile_rule(rule) for rule in schema.rules)
-        is_unchanged = old is not None and value == old
         variables: dict[str, Any] | None = None
         for each in compiled:
             if each.uses_old and old is None and not each.is_optional:
@@ -128,9 +162,21 @@ class Rules:
                 if each.program.evaluate(variables) is True:
                     continue
             except cel.EvaluationError as error:
-                yield invalid(path, schema.type, f"{error} evaluating rule: {_shown(each.rule)}")
+                yield invalid(path, schema.type, _failure(str(error), each.rule))
                 continue
             yield _fault(each, variables, value, schema, path)
+
+
+def _failure(text: str, rule: Rule) -> str:
+    """What is told of a rule that has no value."""
+    if text.startswith("no such overload"):
+        why = "call arguments did not match a supported operator, function or macro signature for rule"
+        return f"'{text}': {why}: {_shown(rule)}"
+    if text.startswith(cel.COST_EXCEEDED):
+        return (
+            f"{_SPENT}: no further validation rules will be run due to call cost exceeds limit for rule: {_shown(rule)}"
+        )
+    return f"{text} evaluating rule: {_shown(rule)}"
 
 
 def _variables(value: Any, old: Any, schema: Structural, *, is_root: bool) -> dict[str, Any]:
@@ -145,7 +191,7 @@ def _variables(value: Any, old: Any, schema: Structural, *, is_root: bool) -> di
 
 def _fault(each: Compiled, variables: dict[str, Any], value: Any, schema: Structural, path: Path) -> FieldError:
     rule = each.rule
-    detail = rule.message.strip() or f"failed rule: {_shown(rule)}"
+    detail = rule.message.strip() or f"failed rule: {rule.rule.strip()}"
     if each.message is not None:
         try:
             text = str(each.message.evaluate(variables)).strip()
@@ -153,7 +199,10 @@ def _fault(each: Compiled, variables: dict[str, Any], value: Any, schema: Struct
             text = ""
         if text and "\n" not in text and len(text.encode()) <= _MAX_MESSAGE:
             detail = text
-    place = path.child(rule.field_path.removeprefix(".")) if rule.field_path else path
+    place = path
+    if rule.field_path:
+        with suppress(ValueError):
+            place = path.child(str(field_path(rule.field_path, schema)[0]))
     type_ = rule.reason or "FieldValueInvalid"
     if schema.type in ("object", "array"):
         return FieldError(type_, place, detail=detail)
@@ -161,7 +210,8 @@ def _fault(each: Compiled, variables: dict[str, Any], value: Any, schema: Struct
 
 
 def _shown(rule: Rule) -> str:
-    return rule.rule.strip()
+    """How messages name a rule."""
+    return (rule.message or rule.rule).strip()
 
 
 def cel_value(value: Any, schema: Structural | None, *, is_resource: bool = False) -> Any:
@@ -198,6 +248,8 @@ def _object(value: dict[str, Any], schema: Structural, *, is_resource: bool) -> 
             escaped = cel.escape(name)
             if escaped is not None:
                 seen[escaped] = cel_value(value[name], child)
+                if name in cel.KEYWORDS:
+                    seen[name] = seen[escaped]
     return seen
 
 

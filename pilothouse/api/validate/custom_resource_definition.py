@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import ssl
-from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from pilothouse.api import names
-from pilothouse.api.path import (
-    FieldError,
-    Path,
-    duplicate,
-    field_forbidden,
-    invalid,
-    not_supported,
-    required,
-    too_many,
-)
+from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
 from pilothouse.api.structural import approval, formats
 from pilothouse.api.structural.form import check_schema
-from pilothouse.api.validate.webhook import check_client_config
+from pilothouse.api.validate.custom_resource_conversion import REVIEW_VERSIONS, bundle_problem, conversion_faults
+from pilothouse.api.validate.custom_resource_version import (
+    MAX_SELECTABLE_FIELDS,
+    column_faults,
+    deprecation_faults,
+    scale_faults,
+    selectable_faults,
+)
 
 Part = Mapping[str, Any]
-MAX_SELECTABLE_FIELDS = 8
 _SPEC = Path("spec")
-_COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
-_COLUMN_FORMATS = ("binary", "byte", "date", "date-time", "double", "float", "int32", "int64", "password")
-_SELECTABLE_TYPES = ("string", "boolean", "integer")
-_REVIEW_VERSIONS = ("v1", "v1beta1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +33,8 @@ class _Allowed:
     unknown_reviews: bool = False
     many_selectable: frozenset[str] = frozenset()
     """Versions."""
+    same_schemas: frozenset[str] = frozenset()
+    """Versions whose schema does not change."""
 
     @classmethod
     def by(cls, new: Part, old: Part) -> _Allowed:
@@ -56,8 +51,13 @@ class _Allowed:
         )
         return cls(
             not _is_established(old) or bool(bundle and bundle_problem(bundle)),
-            bool(reviews) and not any(version in _REVIEW_VERSIONS for version in reviews),
+            bool(reviews) and not any(version in REVIEW_VERSIONS for version in reviews),
             frozenset(many),
+            frozenset(
+                version["name"]
+                for version in new["spec"].get("versions") or ()
+                if version.get("name") in before and version.get("schema") == before[version["name"]].get("schema")
+            ),
         )
 
 
@@ -161,21 +161,99 @@ def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
         yield not_supported(_SPEC.child("scope"), scope, ("Cluster", "Namespaced"))
     versions = spec.get("versions") or ()
     for index, version in enumerate(versions):
-        yield from _version_faults(version, _SPEC.child("versions").index(index), allowed)
+        if (version.get("schema") or {}).get("openAPIV3Schema") is None:
+            yield required(_SPEC.child("versions").index(index).child("schema", "openAPIV3Schema"))
+    shared = _shared(versions)
+    for index, version in enumerate(versions):
+        own = {key: value for key, value in version.items() if key not in shared}
+        yield from _version_faults(own, version, _SPEC.child("versions").index(index), allowed)
+    shown = [_shown(version, shared) for version in versions]
     listed = [version.get("name", "") for version in versions]
     if len(set(listed)) != len(listed):
-        yield invalid(_SPEC.child("versions"), versions, "must contain unique version names")
+        yield invalid(_SPEC.child("versions"), shown, "must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "must have exactly one version marked as storage version"
-        yield invalid(_SPEC.child("versions"), versions, text)
+        yield invalid(_SPEC.child("versions"), shown, text)
+    if versions and (problems := names.dns_1035_label(versions[0].get("name", ""))) and versions[0].get("name"):
+        # The first version stands for the definition as well, as it did in v1beta1.
+        yield invalid(_SPEC.child("version"), versions[0]["name"], ",".join(problems))
     for key in ("plural", "singular", "kind", "listKind"):
         if not spec["names"].get(key):
             yield required(_SPEC.child("names", key))
     yield from _names_faults(spec["names"], _SPEC.child("names"))
+    if versions:
+        yield from _shared_faults({key: versions[0].get(key) for key in shared}, versions, allowed)
     if spec.get("preserveUnknownFields"):
         text = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         yield invalid(_SPEC.child("preserveUnknownFields"), True, text)
-    yield from _conversion_faults(spec.get("conversion") or {}, _SPEC.child("conversion"), allowed)
+    yield from conversion_faults(
+        spec.get("conversion") or {},
+        _SPEC.child("conversion"),
+        bad_bundle=allowed.bad_bundle,
+        unknown_reviews=allowed.unknown_reviews,
+    )
+
+
+def _shown(version: Part, shared: frozenset[str]) -> Part:
+    """A version as upstream's messages show it; schemas are left as they were written."""
+    said = {key: value for key, value in version.items() if key not in shared}
+    return {
+        "Name": version.get("name", ""),
+        "Served": version.get("served", False),
+        "Storage": version.get("storage", False),
+        "Deprecated": version.get("deprecated", False),
+        "DeprecationWarning": version.get("deprecationWarning"),
+        "Schema": said.get("schema"),
+        "Subresources": said.get("subresources"),
+        "AdditionalPrinterColumns": said.get("additionalPrinterColumns"),
+        "SelectableFields": said.get("selectableFields"),
+    }
+
+
+def _shared(versions: Sequence[Part]) -> frozenset[str]:
+    """What all versions say alike: upstream's messages speak of it as said once for all."""
+    return frozenset(
+        key
+        for key in ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
+        if len({orjson.dumps(each.get(key) or None, option=orjson.OPT_SORT_KEYS) for each in versions}) == 1
+    )
+
+
+def _shared_faults(said: Part, versions: Sequence[Part], allowed: _Allowed) -> Iterator[FieldError]:
+    schema = (said.get("schema") or {}).get("openAPIV3Schema")
+    if schema is not None:
+        has_status = any((each.get("subresources") or {}).get("status") is not None for each in versions)
+        is_unchanged = versions[0].get("name") in allowed.same_schemas
+        place = _SPEC.child("validation", "openAPIV3Schema")
+        yield from check_schema(schema, place, has_status=has_status, is_unchanged=is_unchanged)
+    schema = schema or (versions[0].get("schema") or {}).get("openAPIV3Schema")
+    yield from _other_faults(said, schema, _SPEC, may_be_many=bool(allowed.many_selectable))
+
+
+def _version_faults(own: Part, version: Part, path: Path, allowed: _Allowed) -> Iterator[FieldError]:
+    """`own` is what a version says that others do not."""
+    if problems := names.dns_1035_label(version.get("name", "")):
+        yield invalid(path.child("name"), version.get("name", ""), ",".join(problems))
+    yield from deprecation_faults(version, path.child("deprecationWarning"))
+    schema = (own.get("schema") or {}).get("openAPIV3Schema")
+    if schema is not None:
+        has_status = (version.get("subresources") or {}).get("status") is not None
+        is_unchanged = version.get("name") in allowed.same_schemas
+        place = path.child("schema", "openAPIV3Schema")
+        yield from check_schema(schema, place, has_status=has_status, is_unchanged=is_unchanged)
+    whole = (version.get("schema") or {}).get("openAPIV3Schema")
+    yield from _other_faults(own, whole, path, may_be_many=version.get("name") in allowed.many_selectable)
+
+
+def _other_faults(said: Part, schema: Part | None, path: Path, *, may_be_many: bool) -> Iterator[FieldError]:
+    scale = (said.get("subresources") or {}).get("scale")
+    if scale is not None:
+        yield from scale_faults(scale, path.child("subresources", "scale"))
+    for index, column in enumerate(said.get("additionalPrinterColumns") or ()):
+        yield from column_faults(column, path.child("additionalPrinterColumns").index(index))
+    if said.get("selectableFields") and schema is not None:
+        place = path.child("selectableFields")
+        yield from selectable_faults(said["selectableFields"], schema, place, may_be_many=may_be_many)
 
 
 def _names_faults(given: Part, path: Path) -> Iterator[FieldError]:
@@ -194,180 +272,13 @@ def _names_faults(given: Part, path: Path) -> Iterator[FieldError]:
                 yield invalid(path.child(key).index(index), name, ",".join(problems))
 
 
-def _version_faults(version: Part, path: Path, allowed: _Allowed) -> Iterator[FieldError]:
-    if problems := names.dns_1035_label(version.get("name", "")):
-        yield invalid(path.child("name"), version.get("name", ""), ",".join(problems))
-    yield from _deprecation_faults(version, path.child("deprecationWarning"))
-    subresources = version.get("subresources") or {}
-    schema = (version.get("schema") or {}).get("openAPIV3Schema")
-    place = path.child("schema", "openAPIV3Schema")
-    if schema is None:
-        yield required(place)
-    else:
-        yield from check_schema(schema, place, has_status=subresources.get("status") is not None)
-    if subresources.get("scale") is not None:
-        yield from _scale_faults(subresources["scale"], path.child("subresources", "scale"))
-    for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
-        yield from _column_faults(column, path.child("additionalPrinterColumns").index(index))
-    if version.get("selectableFields") and schema is not None:
-        is_free = version.get("name") in allowed.many_selectable
-        yield from _selectable_faults(
-            version["selectableFields"], schema, path.child("selectableFields"), may_be_many=is_free
-        )
-
-
-def _deprecation_faults(version: Part, path: Path) -> Iterator[FieldError]:
-    warning = version.get("deprecationWarning")
-    if warning is None:
-        return
-    if not version.get("deprecated"):
-        yield invalid(path, warning, "can only be set for deprecated versions")
-        return
-    if len(warning.encode()) > 256:
-        yield invalid(path, warning, "must be <= 256 characters long")
-    if not warning:
-        yield invalid(path, warning, "must not be an empty string")
-    for index, letter in enumerate(warning):
-        if not letter.isprintable():
-            text = f"must only contain printable UTF-8 characters; non-printable character found at index {index}"
-            yield invalid(path, warning, text)
-            break
-
-
-def _scale_faults(scale: Part, path: Path) -> Iterator[FieldError]:
-    for key, start in (("specReplicasPath", ".spec."), ("statusReplicasPath", ".status.")):
-        text = scale.get(key, "")
-        if not text:
-            yield required(path.child(key))
-        elif fault := _simple_path_fault(text, path.child(key)):
-            yield fault
-        elif not text.startswith(start):
-            yield invalid(path.child(key), text, f"should be a json path under {start[:-1]}")
-    text = scale.get("labelSelectorPath") or ""
-    place = path.child("labelSelectorPath")
-    if text and (fault := _simple_path_fault(text, place)):
-        yield fault
-    elif text and not text.startswith((".spec.", ".status.")):
-        yield invalid(place, text, "should be a json path under either .spec or .status")
-
-
-def _simple_path_fault(text: str, path: Path) -> FieldError | None:
-    return None if text.startswith(".") else invalid(path, text, "must be a simple json path starting with .")
-
-
-def _column_faults(column: Part, path: Path) -> Iterator[FieldError]:
-    type_, format_, json_path = column.get("type", ""), column.get("format", ""), column.get("jsonPath", "")
-    if not column.get("name"):
-        yield required(path.child("name"))
-    one_of = f"must be one of {','.join(_COLUMN_TYPES)}"
-    if not type_:
-        yield required(path.child("type"), one_of)
-    elif type_ not in _COLUMN_TYPES:
-        yield invalid(path.child("type"), type_, one_of)
-    if format_ and format_ not in _COLUMN_FORMATS:
-        yield invalid(path.child("format"), format_, f"must be one of {','.join(_COLUMN_FORMATS)}")
-    place = path.child("JSONPath")
-    if not json_path:
-        yield required(place)
-    elif fault := _simple_path_fault(json_path, place):
-        yield fault
-
-
-def _selectable_faults(fields: Sequence[Part], schema: Part, path: Path, *, may_be_many: bool) -> Iterator[FieldError]:
-    seen: set[str] = set()
-    for index, field in enumerate(fields):
-        text, place = field.get("jsonPath", ""), path.index(index).child("jsonPath")
-        if not text:
-            yield required(place)
-            continue
-        try:
-            found = schema_at(schema, text)
-        except ValueError as error:
-            yield invalid(place, text, f"is an invalid path: {error}")
-            continue
-        if text.split(".")[1] == "metadata":
-            yield invalid(place, text, "must not point to fields in metadata")
-        if found.get("type") not in _SELECTABLE_TYPES:
-            why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
-            yield invalid(place, text, why)
-        if text in seen:
-            yield duplicate(place, text)
-        seen.add(text)
-    if len(seen) > MAX_SELECTABLE_FIELDS and not may_be_many:
-        yield too_many(path, len(seen), MAX_SELECTABLE_FIELDS)
-
-
-def schema_at(schema: Part, path: str) -> Part:
-    """The schema of a field at a simple path such as `.spec.color`. Raises ValueError where there is none."""
-    if not path.startswith("."):
-        raise ValueError(f"expected {path} to begin with a dot")
-    for name in path[1:].split("."):
-        properties = schema.get("properties") or {}
-        if name not in properties:
-            raise ValueError(f"does not refer to a valid field: {name}")
-        schema = properties[name]
-    return schema
-
-
-def _conversion_faults(conversion: Part, path: Path, allowed: _Allowed) -> Iterator[FieldError]:
-    strategy = conversion.get("strategy", "")
-    if not strategy:
-        yield required(path.child("strategy"))
-    elif strategy not in ("None", "Webhook"):
-        yield not_supported(path.child("strategy"), strategy, ("None", "Webhook"))
-    webhook = conversion.get("webhook") or {}
-    config, versions = webhook.get("clientConfig"), webhook.get("conversionReviewVersions") or []
-    if strategy == "Webhook":
-        yield from _webhook_faults(config, path.child("webhookClientConfig"), may_be_bad=allowed.bad_bundle)
-        yield from _review_version_faults(versions, path.child("conversionReviewVersions"), allowed)
-        return
-    for key, value in (("webhookClientConfig", config), ("conversionReviewVersions", versions)):
-        if value:
-            yield field_forbidden(path.child(key), "should not be set when strategy is not set to Webhook")
-
-
-def _webhook_faults(config: Part | None, path: Path, *, may_be_bad: bool) -> Iterator[FieldError]:
-    if config is None:
-        yield required(path, "required when strategy is set to Webhook")
-        return
-    faults: list[FieldError] = []
-    check_client_config(config, path, faults)
-    yield from faults
-    if config.get("caBundle") and not may_be_bad and (problem := bundle_problem(config["caBundle"])):
-        yield invalid(path.child("caBundle"), config["caBundle"], problem)
-
-
-def _review_version_faults(versions: Sequence[str], path: Path, allowed: _Allowed) -> Iterator[FieldError]:
-    if not versions:
-        yield required(path)
-        return
-    for index, version in enumerate(versions):
-        if version in versions[:index]:
-            yield invalid(path.index(index), version, "duplicate version")
-        else:
-            yield from (invalid(path.index(index), version, text) for text in names.dns_1035_label(version))
-    if not allowed.unknown_reviews and not any(version in _REVIEW_VERSIONS for version in versions):
-        yield invalid(path, list(versions), f"must include at least one of {', '.join(_REVIEW_VERSIONS)}")
-
-
-def bundle_problem(bundle: str) -> str:
-    """What keeps a caBundle, base64 of PEM, from being used; empty if nothing does. White space alone is no bundle."""
-    try:
-        text = b64decode(bundle)
-        if text.strip():
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.decode())
-    except (ssl.SSLError, ValueError):
-        return "unable to load root certificates: unable to parse bytes as PEM block"
-    return ""
-
-
 def _status_faults(definition: Part) -> Iterator[FieldError]:
     status = definition.get("status") or {}
     path = Path("status.storedVersions")
     stored = list(status.get("storedVersions") or ())
     yield from _names_faults(status.get("acceptedNames") or {}, Path("status.acceptedNames"))
     if not stored:
-        yield invalid(path, stored, "must have at least one stored version")
+        yield invalid(path, None, "must have at least one stored version")
         return
     versions = definition["spec"].get("versions") or ()
     for version in versions:

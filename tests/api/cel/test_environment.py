@@ -54,7 +54,6 @@ def value(environment, expression, **more):
         ("object.spec.list.transformList(i, x, i)", [0, 1, 2]),
         ("object.spec.list.sort()", [1, 2, 3]),
         ("sets.contains(object.spec.names, ['x'])", True),
-        ("cel.bind(n, object.spec.replicas, n + n)", 6),
         ("object.metadata.name.upperAscii()", "WEB"),
         ("'%s has %d'.format([object.metadata.name, object.spec.replicas])", "web has 3"),
         ("object.when < timestamp('2027-01-01T00:00:00Z')", True),

@@ -124,7 +124,7 @@ def test_the_root_sees_the_name():
     ("given", "place"),
     [
         ({"rule": "self."}, "rule"),
-        ({"rule": "self.a", "messageExpression": "1 +"}, "messageExpression"),
+        ({"rule": "self.a > 1", "messageExpression": "1 +"}, "messageExpression"),
         ({"rule": "1 + 1"}, "rule"),
         ({"rule": " "}, "rule"),
         ({"rule": "self.a == 1", "reason": "Because"}, "reason"),

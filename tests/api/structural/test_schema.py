@@ -276,9 +276,40 @@ def test_patterns_of_re2(text, good, bad):
     assert not pattern.compiled(text).search(bad)
 
 
-def test_patterns_that_have_no_equal_are_refused():
-    with pytest.raises(ValueError, match="invalid character class"):
-        pattern.compiled(r"\p{Greek}")
+def test_patterns_that_have_no_equal_are_left_to_re2():
+    assert pattern.compiled(r"^\p{Greek}+$").search("αβγ")
+    assert not pattern.compiled(r"^\p{Greek}+$").search("abc")
+    with pytest.raises(ValueError, match="error parsing regexp"):
+        pattern.compiled(r"\p{Nonsense}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(", "missing closing ): `(`"),
+        ("a)", "unexpected ): `a)`"),
+        ("[a", "missing closing ]: `[a`"),
+        ("*a", "missing argument to repetition operator: `*`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a\\", "trailing backslash at end of expression: ``"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("(?<!a)b", "invalid or unsupported Perl syntax: `(?<!`"),
+        ("(?>a)", "invalid or unsupported Perl syntax: `(?>`"),
+        ("(a)\\1", "invalid escape sequence: `\\1`"),
+        ("a++", "invalid nested repetition operator: `++`"),
+    ],
+)
+def test_patterns_that_go_refuses(text, message):
+    with pytest.raises(ValueError) as caught:
+        pattern.compiled(text)
+    assert str(caught.value) == f"error parsing regexp: {message}"
+
+
+@pytest.mark.parametrize(
+    "text", ["[(?=]+", "\\(?a", "[*+]+", "\\++", "(?i)a", "(?:a)+", "(?P<n>a)", "a{foo}", "\\p{L}+"]
+)
+def test_patterns_that_only_look_like_those(text):
+    assert pattern.compiled(text)
 
 
 OBJ = {
