@@ -83,7 +83,7 @@ def source_definitions() -> Json:
 
 
 def read_presence(text: str) -> dict[str, dict[str, str]]:
-    """Which fields of a definition keep their empty value (`keep`) or are always written (`always`)."""
+    """Which fields of a definition keep their empty value (`keep`) or are always written, as empty (`always`) or as null (`null`)."""
     presence: dict[str, dict[str, str]] = {}
     package = ""
     for line in text.splitlines():
@@ -92,7 +92,7 @@ def read_presence(text: str) -> dict[str, dict[str, str]]:
         elif line and not line.startswith("#"):
             kind, _, fields = line.partition(": ")
             presence[f"{package}.{kind}"] = {
-                field.removeprefix("+"): "always" if field.startswith("+") else "keep" for field in fields.split()
+                field.lstrip("+?"): {"+": "always", "?": "null"}.get(field[0], "keep") for field in fields.split()
             }
     return presence
 

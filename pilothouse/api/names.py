@@ -281,13 +281,18 @@ def http_path(value: str) -> Messages:
     return (must_match("Invalid path", _HTTP_PATH),)
 
 
+def anything(value: str) -> Messages:
+    return _OK
+
+
 RULES: Mapping[str, Rule] = {
+    "own": anything,
     "dns-subdomain": dns_subdomain,
     "dns-label": dns_label,
     "dns-1035": dns_1035_label,
     "path-segment": path_segment,
 }
-"""The rules that a kind's declaration can name for its objects' names."""
+"""The rules that a kind's declaration can name for its objects' names; `own` leaves it to the kind's validation."""
 
 
 def generated(rule: Rule) -> Rule:

@@ -44,6 +44,21 @@ class Path:
         return hash(self.text)
 
 
+class Shown:
+    """A value that stands in a message as it is: `text` is how upstream writes it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shown) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
 _OMIT = object()
 
 
@@ -105,7 +120,9 @@ def _shown(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int | float):
         return str(value)
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    if isinstance(value, Shown):
+        return value.text
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     # Go's encoder writes these so, for the sake of pages in HTML.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -123,11 +123,12 @@ def parse(text: str) -> Quantity:
     digits = whole + fraction
     amount, shift = int(digits) << power_of_2, power_of_10 - len(fraction) + 9
     nano = amount * 10**shift if shift >= 0 else -(-amount // 10 ** min(-shift, len(digits) + 20))
+    is_capped = format is Format.BINARY and nano > _MAX_BINARY
     if format is Format.BINARY:
         nano = min(nano, _MAX_BINARY)
         if 0 < nano < _NANO:
             format = Format.DECIMAL
-    kept = text if _is_written_well(format, digits, fraction, power_of_10) else ""
+    kept = text if not is_capped and _is_written_well(format, digits, fraction, power_of_10) else ""
     return Quantity(-nano if sign == "-" else nano, format, kept)
 
 

@@ -121,12 +121,14 @@ class Resource:
     selectable: Mapping[str, Callable[[View], str]] = field(default_factory=dict)
     """Field selectors beyond `metadata.name` and `metadata.namespace`."""
     name_rule: str = "dns-subdomain"
-    """How names are validated: `dns-subdomain`, `dns-label`, `dns-1035`, `path-segment`."""
+    """How names are validated: `dns-subdomain`, `dns-label`, `dns-1035`, `path-segment`, `own`."""
 
     default: Callable[[Object], None] = _nothing
     """Defaults that the schema's table cannot express (they depend on other fields). Changes the draft."""
     read: Callable[[Object], None] | None = None
     """For a kind that is not built in: drops unknown fields from an object and gives it its defaults, in place."""
+    drop_disabled: Callable[[Object, View | None], None] | None = None
+    """Drops fields of features that are off, unless the old object has them; takes the draft and, for an update, the old object."""
     prepare_create: Callable[[Object], None] = _nothing
     """Clears what a client may not set and derives what the server sets."""
     prepare_update: Callable[[Object, View], None] = _nothing_update
@@ -152,6 +154,8 @@ class Resource:
     """Whether strategic merge patches are understood."""
     ratchets: bool = False
     """Whether `validate_update` alone judges an update, so that what was stored before a rule came may stay."""
+    knows_finalizers: bool = True
+    """Whether a finalizer without a domain must be one of Kubernetes' own."""
     has_generation: bool = True
     """Whether `metadata.generation` counts changes of the spec."""
     unconditional_update: bool = True

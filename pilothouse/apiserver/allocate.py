@@ -19,9 +19,11 @@ from pilothouse.api.path import FieldError, Path, invalid, invalid_object
 from pilothouse.api.resource import Resource
 from pilothouse.api.status import AlreadyExists, NotFound
 from pilothouse.api.user import User
+from pilothouse.apiserver.dry_allocation import DryAddresses, DryNodePorts
 from pilothouse.apiserver.errors import internal
 from pilothouse.apiserver.options import DeleteOptions
 from pilothouse.apiserver.registry import Registry, Undo, Write
+from pilothouse.apiserver.service_families import fill_families, normalize_cluster_ips
 from pilothouse.store.base import ABSENT, Revision, Store, WriteConflict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -34,9 +36,9 @@ _SPEC = Path("spec")
 class Taken:
     """What one write of a Service took, and what it no longer needs."""
 
-    def __init__(self, addresses: Addresses, ports: NodePorts) -> None:
-        self._addresses = addresses
-        self._ports = ports
+    def __init__(self, addresses: Addresses | DryAddresses, ports: NodePorts | DryNodePorts) -> None:
+        self.addresses = addresses
+        self.ports = ports
         self.new_addresses: list[str] = []
         self.new_ports: list[int] = []
         self.old_addresses: list[str] = []
@@ -50,9 +52,9 @@ class Taken:
 
     async def _release(self, addresses: Iterable[str], ports: Iterable[int]) -> None:
         for address in addresses:
-            await self._addresses.release(address)
+            await self.addresses.release(address)
         for port in ports:
-            await self._ports.release(port)
+            await self.ports.release(port)
 
 
 class Addresses:
@@ -68,6 +70,14 @@ class Addresses:
 
     async def take(self, address: str, service: Mapping[str, Any]) -> None:
         """Raises ValueError, with upstream's message, if the address is out of range or taken."""
+        self.check_range(address)
+        try:
+            await self._create(str(ipaddress.ip_address(address)), service)
+        except AlreadyExists:
+            raise ValueError("provided IP is already allocated") from None
+
+    def check_range(self, address: str) -> None:
+        """Raises ValueError, with upstream's message, if the address is out of range."""
         parsed = ipaddress.ip_address(address)
         network = self.ranges[f"IPv{parsed.version}"]
         first, last = _usable(network)
@@ -75,10 +85,6 @@ class Addresses:
             raise ValueError(
                 f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
             )
-        try:
-            await self._create(str(parsed), service)
-        except AlreadyExists:
-            raise ValueError("provided IP is already allocated") from None
 
     async def take_any(self, family: str, service: Mapping[str, Any]) -> str:
         """A free address, from the upper band while it has one. Raises ValueError if the range is full."""
@@ -202,16 +208,18 @@ class ServiceLifecycle:
             await self.ports.release(port)
 
     async def _allocate(self, draft: Object, old: Mapping[str, Any], dry_run: bool) -> Undo | None:
-        taken = Taken(self.addresses, self.ports)
+        taken = (
+            Taken(DryAddresses(self.addresses), DryNodePorts(self.ports))
+            if dry_run
+            else Taken(self.addresses, self.ports)
+        )
         spec = draft.setdefault("spec", {})
         try:
             normalize_cluster_ips(spec, old["spec"])
             if needs_cluster_ip(spec):
                 fill_families(draft, old, tuple(self.addresses.ranges), self.addresses.default_family)
-                if not dry_run:
-                    await self._take_addresses(draft, old, taken)
-            if not dry_run:
-                await self._take_ports(draft, old, taken)
+                await self._take_addresses(draft, old, taken)
+            await self._take_ports(draft, old, taken)
         except BaseException:
             await taken.roll_back()
             raise
@@ -231,7 +239,7 @@ class ServiceLifecycle:
         for position, family in enumerate(spec["ipFamilies"]):
             if position >= len(wanted) or not wanted[position]:
                 try:
-                    address = await self.addresses.take_any(family, draft)
+                    address = await taken.addresses.take_any(family, draft)
                 except ValueError as error:
                     raise internal(f"failed to allocate a serviceIP: {error}") from None
                 wanted[position:] = [address]
@@ -239,7 +247,7 @@ class ServiceLifecycle:
             elif wanted[position] not in before:
                 address = wanted[position]
                 try:
-                    await self.addresses.take(address, draft)
+                    await taken.addresses.take(address, draft)
                 except ValueError as error:
                     why = f"failed to allocate IP {address}: {error}"
                     raise _refused(draft, invalid(_SPEC.child("clusterIPs"), wanted, why)) from None
@@ -272,98 +280,27 @@ class ServiceLifecycle:
             if not wanted:
                 spec["healthCheckNodePort"] = await self._take_any_port("HealthCheck NodePort", owner, taken)
             elif wanted not in before:
-                await self._take_port(draft, _SPEC.child("healthCheckNodePort"), wanted, owner, taken)
+                try:
+                    await taken.ports.take(wanted, owner)
+                except ValueError as error:
+                    why = f"failed to allocate requested HealthCheck NodePort {wanted}: {error}"
+                    raise internal(why) from None
+                taken.new_ports.append(wanted)
 
     async def _take_port(self, draft: Object, path: Path, port: int, owner: str, taken: Taken) -> None:
         try:
-            await self.ports.take(port, owner)
+            await taken.ports.take(port, owner)
         except ValueError as error:
             raise _refused(draft, invalid(path, port, str(error))) from None
         taken.new_ports.append(port)
 
     async def _take_any_port(self, what: str, owner: str, taken: Taken) -> int:
         try:
-            port = await self.ports.take_any(owner)
+            port = await taken.ports.take_any(owner)
         except ValueError as error:
             raise internal(f"failed to allocate a {what}: {error}") from None
         taken.new_ports.append(port)
         return port
-
-
-def normalize_cluster_ips(spec: Object, before: Mapping[str, Any]) -> None:
-    """Keep `clusterIP` and `clusterIPs` in step for a client that knows only the older one."""
-    one, many = spec.get("clusterIP", ""), spec.get("clusterIPs") or []
-    old_one, old_many = before.get("clusterIP", ""), before.get("clusterIPs") or []
-    if not before:
-        if one and not many:
-            spec["clusterIPs"] = [one]
-        return
-    if old_many and not many and one == old_one:
-        spec["clusterIPs"] = list(old_many)
-    elif one != old_one and many == old_many:
-        if one:
-            spec["clusterIPs"] = [one]
-        else:
-            spec.pop("clusterIPs", None)
-
-
-def fill_families(draft: Object, old: Mapping[str, Any], configured: Sequence[str], default: str) -> None:
-    """Infer `ipFamilyPolicy` and `ipFamilies` from each other, from the addresses and from what was. Raises Invalid."""
-    spec, before = draft["spec"], old["spec"]
-    is_headless = spec.get("clusterIP") == "None" or (spec.get("clusterIPs") or [""])[0] == "None"
-    is_free = is_headless and not spec.get("selector")
-    policy = spec.get("ipFamilyPolicy") or before.get("ipFamilyPolicy")
-    if not policy:
-        policy = "RequireDualStack" if is_free else "SingleStack"
-    spec["ipFamilyPolicy"] = policy
-    families: list[str] = list(spec.get("ipFamilies") or ())
-    addresses: list[str] = list(spec.get("clusterIPs") or ())
-    errors: list[FieldError] = []
-    if before and policy == "SingleStack":
-        if addresses == (before.get("clusterIPs") or []) and len(addresses) > 1:
-            spec["clusterIPs"] = addresses = addresses[:1]
-        if families == (before.get("ipFamilies") or []) and len(families) > 1:
-            families = families[:1]
-    if policy == "SingleStack":
-        for count, what in ((len(addresses), "cluster IPs"), (len(families), "IP families")):
-            if count == 2:
-                why = f"must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
-                errors.append(invalid(_SPEC.child("ipFamilyPolicy"), policy, why))
-    for position, address in enumerate(addresses):
-        if is_headless or not address:
-            break
-        try:
-            family = f"IPv{ipaddress.ip_address(address).version}"
-        except ValueError:
-            path = _SPEC.child("clusterIPs").index(position)
-            errors.append(invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
-            continue
-        if position >= len(families):
-            if family in configured:
-                families.append(family)
-            else:
-                path = _SPEC.child("clusterIPs").index(position)
-                errors.append(invalid(path, addresses, f"{family} is not configured on this cluster"))
-    if errors:
-        raise invalid_object("", "Service", draft["metadata"].get("name", ""), errors)
-    if not is_free:
-        if policy == "RequireDualStack" and len(configured) < 2:
-            why = "this cluster is not configured for dual-stack services"
-            errors.append(invalid(_SPEC.child("ipFamilyPolicy"), policy, why))
-        errors += (
-            invalid(_SPEC.child("ipFamilies").index(position), family, "not configured on this cluster")
-            for position, family in enumerate(families)
-            if family not in configured
-        )
-        if errors:
-            raise invalid_object("", "Service", draft["metadata"].get("name", ""), errors)
-    families = families or [default]
-    if policy != "SingleStack" and len(families) == 1 and (is_free or len(configured) == 2):
-        families.append("IPv6" if families[0] == "IPv4" else "IPv4")
-    spec["ipFamilies"] = families
-    if is_headless:
-        spec["clusterIP"] = "None"
-        spec["clusterIPs"] = ["None"]
 
 
 def _refused(draft: Mapping[str, Any], fault: FieldError) -> Exception:

@@ -68,7 +68,7 @@ class StructNode(Node):
         self.nullable = frozenset(
             name
             for name, field in struct.fields.items()
-            if field.presence == "keep" and isinstance(field.type, ListOf | MapOf)
+            if field.presence in ("keep", "null") and isinstance(field.type, ListOf | MapOf)
         )
         """Fields that in upstream's form of an object are always there, if only as null: they never come into being."""
 
@@ -105,8 +105,10 @@ class StructNode(Node):
             element, node = table.get(name) or self.node_at(name, value)
             if node.is_leaf:
                 changed[element] = {}
-            elif before is _MISSING:
+            elif before is _MISSING or (before is None and name in self.nullable):
                 self._come_or_go(name, element, node.added(value), changed)
+            elif value is None and name in self.nullable:
+                self._come_or_go(name, element, node.added(before), removed)
             else:
                 _descend(element, node, before, value, changed, removed)
         for name, value in old.items():

@@ -66,7 +66,12 @@ def _compile(struct: Struct) -> Load:
     entries: dict[str, Entry] = {}
     for name, field in struct.fields.items():
         entries[name] = _entry(entries, name, field)
-    always = tuple((name, _zero(field.type)) for name, field in struct.fields.items() if field.presence == "always")
+    always = tuple(
+        (name, _null if field.presence == "null" else _zero(field.type))
+        for name, field in struct.fields.items()
+        if field.presence in ("always", "null")
+    )
+    stays_null = frozenset(name for name, field in struct.fields.items() if field.presence == "null")
     preserves_unknown = struct.preserves_unknown
     entry_of = entries.get
 
@@ -86,7 +91,8 @@ def _compile(struct: Struct) -> Load:
                 elif not keeps_empty:
                     dropped = [key] if dropped is None else [*dropped, key]
             elif value is None:
-                dropped = [key] if dropped is None else [*dropped, key]
+                if key not in stays_null:
+                    dropped = [key] if dropped is None else [*dropped, key]
             elif convert is not None:
                 obj[key] = convert(value)
             else:
@@ -102,8 +108,9 @@ def _compile(struct: Struct) -> Load:
 
 
 def _entry(entries: dict[str, Entry], name: str, field: Field) -> Entry:
-    keeps = field.presence != ""
     found = field.type
+    # An empty list where upstream writes one that is missing as null does not come back from its store.
+    keeps = field.presence != "" and not (field.presence == "null" and isinstance(found, ListOf | MapOf))
     if isinstance(found, Scalar):
         return _scalar_entry(found.name, keeps)
     if isinstance(found, ListOf):
@@ -168,6 +175,10 @@ def _scalar_entry(name: str, keeps: bool) -> Entry:
             return dict, None, True, None
         case _:
             return None, None, True, _anything
+
+
+def _null() -> None:
+    return None
 
 
 def _zero(found: Type) -> Callable[[], Any]:

@@ -68,7 +68,8 @@ class Repair:
                     self.unknown.append(here)
                 del obj[key]
             elif obj[key] is None:
-                del obj[key]
+                if field.presence != "null":
+                    del obj[key]
             else:
                 obj[key] = self._value(field.type, obj[key], here, (struct.go_name, *fields[1:], key))
 

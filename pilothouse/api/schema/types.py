@@ -64,7 +64,8 @@ class Field:
     type: Type
     required: bool = False
     presence: str = ""
-    """What happens to an empty value: empty, it is left out; `keep`, it stays if given; `always`, it is there even if not given."""
+    """What happens to an empty value: empty, it is left out; `keep`, it stays if given; `always`, it is there even if not given;
+    `null`, it is then there as null."""
     list_type: str = ""
     """`map`, `set`, `atomic`, or empty: atomic."""
     map_keys: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 from pilothouse.api import names, quantity
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, not_supported, required
 from pilothouse.api.validate.difference import difference
-from pilothouse.api.validate.metadata import check_annotations, check_label_selector, check_labels
+from pilothouse.api.validate.metadata import check_label_selector, check_template_metadata
 from pilothouse.api.validate.values import (
     IMMUTABLE,
     NOT_NEGATIVE,
@@ -42,12 +42,9 @@ def check_access_modes(modes: list[str], path: Path, errors: Errors) -> None:
 
 
 def check_positive_storage(value: str, path: Path, errors: Errors) -> None:
-    """An amount of storage: whole bytes, more than none."""
-    milli = quantity.to_milli(value)
-    if milli <= 0:
+    """An amount of storage: more than none."""
+    if quantity.to_milli(value) <= 0:
         errors.append(invalid(path, str(value), NOT_POSITIVE))
-    elif milli % 1000:
-        errors.append(invalid(path, str(value), NOT_WHOLE))
 
 
 def check_claim_spec(spec: Part, path: Path, errors: Errors) -> None:
@@ -97,13 +94,7 @@ def _check_data_sources(spec: Part, path: Path, errors: Errors) -> None:
 
 
 def check_claim_template(template: Part, path: Path, errors: Errors) -> None:
-    """A template's metadata may have labels and annotations, nothing else."""
-    metadata = template.get("metadata") or {}
-    check_annotations(metadata.get("annotations") or {}, path.child("metadata", "annotations"), errors)
-    check_labels(metadata.get("labels") or {}, path.child("metadata", "labels"), errors)
-    for field, value in metadata.items():
-        if field not in ("labels", "annotations") and value:
-            errors.append(field_forbidden(path.child("metadata", field), "cannot be set"))
+    check_template_metadata(template.get("metadata") or {}, path.child("metadata"), errors)
     check_claim_spec(template.get("spec") or {}, path.child("spec"), errors)
 
 

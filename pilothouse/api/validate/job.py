@@ -21,6 +21,7 @@ from pilothouse.api.path import (
 from pilothouse.api.status import BadRequest
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.pod import check_pod_template
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import (
     IMMUTABLE,
     Errors,
@@ -37,6 +38,7 @@ _COUNTS = (
     "maxFailedIndexes",
 )  # fmt: skip
 _FIXED = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
+_SUCCESS_POLICY = {"Rules": [{"SucceededIndexes": None, "SucceededCount": None}]}
 _MANY = 100_000
 _MANY_LIMIT = 10_000
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
@@ -116,13 +118,17 @@ def _check_spec(spec: Part, path: Path, errors: Errors) -> None:
         errors.append(not_supported(path.child("completionMode"), mode, ("NonIndexed", "Indexed")))
     if mode == "Indexed":
         _check_indexed(spec, path, errors)
-    else:
-        for field in ("backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"):
+    elif mode == "NonIndexed":
+        for field in ("backoffLimitPerIndex", "maxFailedIndexes"):
             if field in spec:
                 errors.append(invalid(path.child(field), spec[field], "requires indexed completion mode"))
     if (policy := spec.get("podFailurePolicy")) is not None:
         _check_failure_policy(policy, spec, path.child("podFailurePolicy", "rules"), errors)
-    if mode == "Indexed" and (policy := spec.get("successPolicy")) is not None:
+    policy = spec.get("successPolicy")
+    if policy is not None and mode != "Indexed":
+        value = shown(policy, _SUCCESS_POLICY)
+        errors.append(invalid(path.child("successPolicy"), value, "requires indexed completion mode"))
+    elif policy is not None:
         _check_success_policy(policy, spec.get("completions", 0), path.child("successPolicy", "rules"), errors)
     replacement = spec.get("podReplacementPolicy")
     allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
@@ -219,7 +225,7 @@ def _check_exit_codes(codes: Part, containers: set[Any], path: Path, errors: Err
         errors.append(invalid(path.child("containerName"), codes["containerName"], text))
     here = path.child("values")
     if not values:
-        errors.append(invalid(here, values, "at least one value is required"))
+        errors.append(invalid(here, codes.get("values"), "at least one value is required"))
     elif len(values) > 255:
         errors.append(too_many(here, len(values), 255))
     for i, value in enumerate(values):
@@ -254,11 +260,11 @@ def _check_success_policy(policy: Part, completions: int, path: Path, errors: Er
             check_not_negative(rule, "succeededCount", here, errors)
             text = "must be less than or equal to {} (the number of {})"
             if count > completions:
-                shown = text.format(completions, "specified completions")
-                errors.append(invalid(here.child("succeededCount"), count, shown))
+                limit = text.format(completions, "specified completions")
+                errors.append(invalid(here.child("succeededCount"), count, limit))
             if indexes is not None and count > total:
-                shown = text.format(total, "indexes in the specified succeededIndexes field")
-                errors.append(invalid(here.child("succeededCount"), count, shown))
+                limit = text.format(total, "indexes in the specified succeededIndexes field")
+                errors.append(invalid(here.child("succeededCount"), count, limit))
 
 
 def count_indexes(text: str, completions: int) -> int:

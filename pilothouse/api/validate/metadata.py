@@ -29,7 +29,12 @@ MAX_ANNOTATIONS_BYTES = 256 * 1024
 MAX_MANAGER_BYTES = 128
 _MAX_SUBRESOURCE_BYTES = 256
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
 _IMMUTABLE = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_NOT_OF_TEMPLATES = (
+    "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences", "finalizers", "managedFields",
+)  # fmt: skip
 _METADATA = Path("metadata")
 _REASON = "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?"
 _REASON_TEXT = (
@@ -152,6 +157,25 @@ def _check_finalizers(finalizers: Sequence[str], path: Path, errors: Errors) -> 
         check_label_name(finalizer, path, errors)
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         errors.append(invalid(path, finalizers, f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set"))
+
+
+def check_template_metadata(metadata: Part, path: Path, errors: Errors) -> None:
+    """What a template of an object may say of its metadata: labels and annotations, nothing else."""
+    check_annotations(metadata.get("annotations") or {}, path.child("annotations"), errors)
+    check_labels(metadata.get("labels") or {}, path.child("labels"), errors)
+    for field in _NOT_OF_TEMPLATES:
+        if metadata.get(field):
+            errors.append(field_forbidden(path.child("uID" if field == "uid" else field), "cannot be set"))
+
+
+def check_known_finalizers(metadata: Part) -> list[FieldError]:
+    """Faults in the finalizers of a built-in kind, which have a domain unless they are Kubernetes' own."""
+    text = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        invalid(_METADATA.child("finalizers").index(i), finalizer, text)
+        for i, finalizer in enumerate(metadata.get("finalizers") or ())
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS
+    ]
 
 
 def _check_managed_fields(entries: Sequence[Part], path: Path, errors: Errors) -> None:

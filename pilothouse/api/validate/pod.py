@@ -40,6 +40,7 @@ from pilothouse.api.validate.resources import (
     check_requirements,
 )
 from pilothouse.api.validate.security import check_pod_security
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import (
     Errors,
     Part,
@@ -55,6 +56,7 @@ _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP = ("seccomp.security.alpha.kubernetes.io/pod", "container.seccomp.security.alpha.kubernetes.io/")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_CLAIM = {"Name": "", "ResourceClaimName": None, "ResourceClaimTemplateName": None}
 _METADATA = Path("metadata")
 _SPEC = Path("spec")
 _NO_PART: Mapping[str, Any] = {}
@@ -290,10 +292,10 @@ def _check_resource_claims(claims: list[Part], metadata: Part, path: Path, error
         given = [field for field in ("resourceClaimName", "resourceClaimTemplateName") if field in claim]
         if len(given) > 1:
             text = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
-            errors.append(invalid(here, claim, text))
+            errors.append(invalid(here, shown(claim, _CLAIM), text))
         if not given:
             text = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"
-            errors.append(invalid(here, claim, text))
+            errors.append(invalid(here, shown(claim, _CLAIM), text))
         for field in given:
             check_name(names.dns_subdomain, claim[field], here.child(field), errors)
 
@@ -373,9 +375,9 @@ def _check_no_tokens(spec: Part, errors: Errors) -> None:
 def _check_own_users(spec: Part, path: Path, errors: Errors) -> None:
     """A pod with its own user namespace shares no other with the node."""
     text = "when `hostUsers` is false"
-    for field, shown in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
+    for field, spelt in (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")):
         if spec.get(field):
-            errors.append(field_forbidden(path.child(shown), text))
+            errors.append(field_forbidden(path.child(spelt), text))
     for here, container in each_container(spec, path):
         if container.get("volumeDevices"):
             errors.append(field_forbidden(here.child("volumeDevices"), text))

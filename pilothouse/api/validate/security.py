@@ -6,6 +6,7 @@ import re
 
 from pilothouse.api import names
 from pilothouse.api.path import Path, duplicate, field_forbidden, invalid, not_supported, required, too_long
+from pilothouse.api.validate.shown import maybe, shown
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_descending_path, check_name
 
 _PROFILE_TYPES = ("Localhost", "RuntimeDefault", "Unconfined")
@@ -25,6 +26,24 @@ _has_bad_user_character = re.compile(r'["/\\:;|=,+*?<>@\[\]]').search
 _is_dots_and_spaces = re.compile(r"[. ]+").fullmatch
 _has_control = re.compile(r"[\x00-\x1f\x7f]").search
 
+_PROFILE = {"Type": "", "LocalhostProfile": None}
+_CONTEXT = {
+    "Capabilities": maybe({"Add": None, "Drop": None}),
+    "Privileged": None,
+    "SELinuxOptions": maybe({"User": "", "Role": "", "Type": "", "Level": ""}),
+    "WindowsOptions": maybe(
+        {"GMSACredentialSpecName": None, "GMSACredentialSpec": None, "RunAsUserName": None, "HostProcess": None}
+    ),
+    "RunAsUser": None,
+    "RunAsGroup": None,
+    "RunAsNonRoot": None,
+    "ReadOnlyRootFilesystem": None,
+    "AllowPrivilegeEscalation": None,
+    "ProcMount": None,
+    "SeccompProfile": maybe(_PROFILE),
+    "AppArmorProfile": maybe(_PROFILE),
+}
+
 
 def check_container_security(context: Part, host_users: bool, path: Path, errors: Errors) -> None:
     _check_ids(context, ("runAsUser", "runAsGroup"), path, errors)
@@ -36,9 +55,9 @@ def check_container_security(context: Part, host_users: bool, path: Path, errors
     if context.get("allowPrivilegeEscalation") is False:
         text = "cannot set `allowPrivilegeEscalation` to false and "
         if context.get("privileged"):
-            errors.append(invalid(path, context, f"{text}`privileged` to true"))
+            errors.append(invalid(path, shown(context, _CONTEXT), f"{text}`privileged` to true"))
         if "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ()):
-            errors.append(invalid(path, context, f"{text}`capabilities.Add` CAP_SYS_ADMIN"))
+            errors.append(invalid(path, shown(context, _CONTEXT), f"{text}`capabilities.Add` CAP_SYS_ADMIN"))
     _check_profiles(context, path, errors)
 
 
@@ -115,7 +134,11 @@ def _check_seccomp(profile: Part, path: Path, errors: Errors) -> None:
             check_descending_path(local, path.child("localhostProfile"), errors)
     elif local is not None:
         errors.append(
-            invalid(path.child("localhostProfile"), profile, "can only be set when seccomp type is Localhost")
+            invalid(
+                path.child("localhostProfile"),
+                shown(profile, _PROFILE),
+                "can only be set when seccomp type is Localhost",
+            )
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pilothouse.api import names
@@ -51,7 +51,7 @@ def validate_service(service: Part) -> list[FieldError]:
         check_labels(selector, _SPEC.child("selector"), errors)
     _check_affinity(spec, errors)
     if spec.get("type") != "ExternalName":
-        _check_addresses(spec, errors)
+        check_addresses(spec, errors)
     for i, address in enumerate(spec.get("externalIPs") or ()):
         here, count = _SPEC.child("externalIPs").index(i), len(errors)
         check_address(address, here, errors)
@@ -125,7 +125,8 @@ def _check_affinity(spec: Part, errors: Errors) -> None:
         errors.append(invalid(path.child("clientIP", "timeoutSeconds"), client["timeoutSeconds"], text))
 
 
-def _check_addresses(spec: Part, errors: Errors) -> None:
+def check_addresses(spec: Part, errors: Errors, *, kept: Collection[str] = ()) -> None:
+    """Cluster addresses, their families and the policy on them; addresses in `kept` were there before and stay allowed."""
     path = _SPEC.child("clusterIPs")
     address, addresses = spec.get("clusterIP", ""), spec.get("clusterIPs") or []
     if address and not addresses:
@@ -147,7 +148,7 @@ def _check_addresses(spec: Part, errors: Errors) -> None:
             if len(addresses) > 1:
                 errors.append(invalid(path, addresses, "'None' must be the first and only value"))
             continue
-        check_address(each, path.index(i), errors)
+        check_address(each, path.index(i), errors, kept)
     faulty = len(errors) != count
     if len(addresses) > 2:
         errors.append(invalid(path, addresses, "may only hold up to 2 values"))

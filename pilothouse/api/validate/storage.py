@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilothouse.api import names, quantity
@@ -20,6 +20,7 @@ _SOURCES = {"hostPath": check_host_path, **VOLUME_SOURCES}
 _RECLAIM = ("Delete", "Recycle", "Retain")
 _BINDING = ("Immediate", "WaitForFirstConsumer")
 _MAX_PARAMETERS, _MAX_PARAMETER_BYTES = 512, 256 * 1024
+_INLINE = "in the context of inline volumes"
 _SPEC = Path("spec")
 
 
@@ -27,59 +28,97 @@ def validate_persistent_volume(volume: Part) -> list[FieldError]:
     errors: Errors = []
     spec = volume.get("spec") or {}
     modes, capacity = spec.get("accessModes") or [], spec.get("capacity") or {}
-    if not modes:
-        errors.append(required(_SPEC.child("accessModes")))
-    check_access_modes(modes, _SPEC.child("accessModes"), errors)
+    _check_modes(modes, _SPEC, errors)
     if not capacity:
         errors.append(required(_SPEC.child("capacity")))
     if "storage" not in capacity or len(capacity) > 1:
-        errors.append(not_supported(_SPEC.child("capacity"), capacity, ("storage",)))
+        errors.append(not_supported(_SPEC.child("capacity"), capacity or None, ("storage",)))
     for name, amount in capacity.items():
-        if quantity.to_milli(amount) <= 0 or name == "storage":
-            check_positive_storage(amount, _SPEC.child("capacity").key(name), errors)
+        here = _SPEC.child("capacity").key(name)
+        if (whole := quantity.to_int(amount)) < 0:
+            errors.append(invalid(here, whole, "must be a valid resource quantity"))
+        check_positive_storage(amount, here, errors)
     if (policy := spec.get("persistentVolumeReclaimPolicy")) and policy not in _RECLAIM:
         errors.append(not_supported(_SPEC.child("persistentVolumeReclaimPolicy"), policy, _RECLAIM))
+    name = volume["metadata"].get("name", "")
     _check_affinity(spec, errors)
-    source = check_one_source(spec, _SOURCES, _SPEC, errors, "may not specify more than 1 volume type")
-    if not source:
-        errors.append(required(_SPEC, "must specify a volume type"))
-    _check_source_name(source, spec, volume["metadata"].get("name", ""), errors)
+    _check_source(spec, name, _SPEC, errors)
+    if "local" in spec and "nodeAffinity" not in spec:
+        errors.append(required(_SPEC.child("nodeAffinity"), "Local volume requires node affinity"))
+    _check_root(spec, _SPEC, errors)
     if storage_class := spec.get("storageClassName"):
         check_name(names.dns_subdomain, storage_class, _SPEC.child("storageClassName"), errors)
     if "volumeMode" in spec and spec["volumeMode"] not in VOLUME_MODES:
         errors.append(not_supported(_SPEC.child("volumeMode"), spec["volumeMode"], VOLUME_MODES))
-    attributes = spec.get("volumeAttributesClassName")
-    if attributes is not None:
-        if not attributes:
-            errors.append(required(_SPEC.child("volumeAttributesClassName"), "an empty string is disallowed"))
-        else:
-            check_name(names.dns_subdomain, attributes, _SPEC.child("volumeAttributesClassName"), errors)
-        if "csi" not in spec:
-            text = "has to be specified when using volumeAttributesClassName"
-            errors.append(required(_SPEC.child("csi"), text))
+    _check_attributes_class(spec, _SPEC, errors)
     return errors
+
+
+def check_inline_volume(spec: Part, path: Path, errors: Errors) -> None:
+    """The spec of a volume that is no PersistentVolume of its own: it says only where the data is, by CSI."""
+    for field in ("claimRef", "capacity"):
+        if spec.get(field):
+            errors.append(field_forbidden(path.child(field), f"may not be specified {_INLINE}"))
+    if "csi" not in spec:
+        errors.append(required(path.child("csi"), f"has to be specified {_INLINE}"))
+    _check_modes(spec.get("accessModes") or [], path, errors)
+    if spec.get("persistentVolumeReclaimPolicy", "Retain") not in ("", "Retain"):
+        text = f"may only be Retain {_INLINE}"
+        errors.append(field_forbidden(path.child("persistentVolumeReclaimPolicy"), text))
+    if "nodeAffinity" in spec:
+        errors.append(field_forbidden(path.child("nodeAffinity"), f"may not be specified {_INLINE}"))
+    _check_source(spec, "", path, errors)
+    _check_root(spec, path, errors)
+    if spec.get("storageClassName"):
+        errors.append(field_forbidden(path.child("storageClassName"), f"may not be specified {_INLINE}"))
+    if spec.get("volumeMode", "Filesystem") != "Filesystem":
+        text = f"may not specify volumeMode other than Filesystem {_INLINE}"
+        errors.append(field_forbidden(path.child("volumeMode"), text))
+
+
+def _check_modes(modes: list[str], path: Path, errors: Errors) -> None:
+    if not modes:
+        errors.append(required(path.child("accessModes")))
+    check_access_modes(modes, path.child("accessModes"), errors)
+
+
+def _check_attributes_class(spec: Part, path: Path, errors: Errors) -> None:
+    attributes = spec.get("volumeAttributesClassName")
+    if attributes is None:
+        return
+    if not attributes:
+        errors.append(required(path.child("volumeAttributesClassName"), "an empty string is disallowed"))
+    else:
+        check_name(names.dns_subdomain, attributes, path.child("volumeAttributesClassName"), errors)
+    if "csi" not in spec:
+        errors.append(required(path.child("csi"), "has to be specified when using volumeAttributesClassName"))
 
 
 def _check_affinity(spec: Part, errors: Errors) -> None:
     affinity, path = spec.get("nodeAffinity"), _SPEC.child("nodeAffinity")
     if affinity is None:
-        if "local" in spec:
-            errors.append(required(path, "Local volume requires node affinity"))
-    elif affinity.get("required") is None:
+        return
+    if affinity.get("required") is None:
         errors.append(required(path.child("required"), "must specify required node constraints"))
     else:
         check_node_selector(affinity["required"], path.child("required"), errors)
 
 
-def _check_source_name(source: str, spec: Part, name: str, errors: Errors) -> None:
+def _check_source(spec: Part, name: str, path: Path, errors: Errors) -> None:
+    source = check_one_source(spec, _SOURCES, path, errors, "may not specify more than 1 volume type")
+    if not source:
+        errors.append(required(path, "must specify a volume type"))
     if source == "iscsi":
         portal = spec["iscsi"].get("targetPortal", "")
         if "initiatorName" in spec["iscsi"] and len(f"{name}:{portal}") > 64:
-            errors.append(invalid(_SPEC.child("iscsi", "targetportal"), portal, ISCSI_NAME_TOO_LONG))
-    is_root = source == "hostPath" and posixpath.normpath(spec["hostPath"].get("path", "")) == "/"
+            errors.append(invalid(path.child("iscsi", "targetportal"), portal, ISCSI_NAME_TOO_LONG))
+
+
+def _check_root(spec: Part, path: Path, errors: Errors) -> None:
+    is_root = "hostPath" in spec and posixpath.normpath(spec["hostPath"].get("path", "")) == "/"
     if is_root and spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         text = "may not be 'recycle' for a hostPath mount of '/'"
-        errors.append(field_forbidden(_SPEC.child("persistentVolumeReclaimPolicy"), text))
+        errors.append(field_forbidden(path.child("persistentVolumeReclaimPolicy"), text))
 
 
 def validate_persistent_volume_update(new: Part, old: Part) -> list[FieldError]:
@@ -107,11 +146,7 @@ def _sources(spec: Part, before: Part) -> dict[str, Any]:
 
 def validate_storage_class(storage_class: Part) -> list[FieldError]:
     errors: Errors = []
-    provisioner = storage_class.get("provisioner", "")
-    if not provisioner:
-        errors.append(required(Path("provisioner")))
-    else:
-        check_name(names.label_key, provisioner.lower(), Path("provisioner"), errors)
+    check_provisioner(storage_class.get("provisioner", ""), Path("provisioner"), errors)
     check_parameters(storage_class.get("parameters") or {}, Path("parameters"), errors)
     policy, binding = storage_class.get("reclaimPolicy"), storage_class.get("volumeBindingMode")
     if policy and policy not in ("Delete", "Retain"):
@@ -120,16 +155,30 @@ def validate_storage_class(storage_class: Part) -> list[FieldError]:
         errors.append(required(Path("volumeBindingMode")))
     elif binding not in _BINDING:
         errors.append(not_supported(Path("volumeBindingMode"), binding, _BINDING))
-    for i, term in enumerate(storage_class.get("allowedTopologies") or ()):
-        seen: set[str] = set()
-        for j, expression in enumerate(term.get("matchLabelExpressions") or ()):
-            here = Path("allowedTopologies").index(i).child("matchLabelExpressions").index(j)
-            _check_topology(expression, here, errors)
-            key = expression.get("key", "")
-            if key in seen:
-                errors.append(duplicate(here.child("key"), key))
-            seen.add(key)
+    _check_topologies(storage_class.get("allowedTopologies") or (), Path("allowedTopologies"), errors)
     return errors
+
+
+def check_provisioner(name: str, path: Path, errors: Errors) -> None:
+    if not name:
+        errors.append(required(path))
+    else:
+        check_name(names.label_key, name.lower(), path, errors)
+
+
+def _check_topologies(terms: Sequence[Part], path: Path, errors: Errors) -> None:
+    # Upstream compares each term also with an empty one for every term there is.
+    known: list[dict[str, set[str]]] = [{} for _ in terms]
+    for i, term in enumerate(terms):
+        here, values = path.index(i).child("matchLabelExpressions"), {}
+        for j, expression in enumerate(term.get("matchLabelExpressions") or ()):
+            _check_topology(expression, here.index(j), errors)
+            key = expression.get("key", "")
+            if key in values:
+                errors.append(duplicate(here.index(j).child("key"), key))
+            values[key] = set(expression.get("values") or ())
+        errors.extend(duplicate(here, "") for other in known if other == values)
+        known.append(values)
 
 
 def _check_topology(expression: Part, path: Path, errors: Errors) -> None:

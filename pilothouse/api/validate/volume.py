@@ -34,6 +34,8 @@ _ORDER = (
     "image",
 )  # fmt: skip
 """The first of several sources is the one that counts."""
+_SHOWN = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+"""How upstream spells some of the sources that are one too many."""
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
@@ -70,12 +72,13 @@ def _check_source(volume: Part, pod_name: str, path: Path, errors: Errors, is_po
         return
     if len(fields) > 1:
         fields.sort(key=_ORDER.index)
-        errors.extend(field_forbidden(path.child(field), _MORE_THAN_ONE) for field in fields[1:])
     field = fields[0]
-    source, here = volume[field], path.child(field)
-    _SOURCES[field](source, here, errors)
+    source = volume[field]
+    _SOURCES[field](source, path.child("persistentDisk" if field == "gcePersistentDisk" else field), errors)
     if field in ("iscsi", "ephemeral", "image"):
         _check_named_source(field, source, volume.get("name", ""), pod_name, path, errors, is_pod)
+    for other in fields[1:]:
+        errors.append(field_forbidden(path.child(_SHOWN.get(other, other)), _MORE_THAN_ONE))
 
 
 def _check_named_source(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import names, selector
-from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, not_supported, required
+from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invalid, not_supported, required
 from pilothouse.api.status import BadRequest
 from pilothouse.api.validate.claim import check_claim_spec
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.pod import check_pod_template
+from pilothouse.api.validate.shown import label_selector, maybe, shown
 from pilothouse.api.validate.values import (
+    IMMUTABLE,
     Errors,
     Part,
     check_choice,
@@ -39,19 +41,31 @@ _STATEFUL_MUTABLE = {
 }  # fmt: skip
 
 
-def _check_selector(spec: Part, kind: str, errors: Errors, *, unreadable: str = "invalid label selector") -> bool:
-    """The selector must be there and not empty. Says whether it can be read."""
+_ROLLING = {"MaxUnavailable": 0, "MaxSurge": 0}
+_STRATEGY = {"Type": "", "RollingUpdate": maybe(_ROLLING)}
+_PARTITION = {"Partition": 0, "MaxUnavailable": None}
+
+
+def _shown_stateful(strategy: Part) -> Shown:
+    return shown(strategy, {"Type": "", "RollingUpdate": maybe(_PARTITION)})
+
+
+def _check_selector(
+    spec: Part, kind: str, errors: Errors, *, unreadable: str | None = "invalid label selector"
+) -> bool:
+    """The selector must be there and not empty. Says whether it can be read; `unreadable` is what is said if not."""
     path, chosen = _SPEC.child("selector"), spec.get("selector")
     if chosen is None:
         errors.append(required(path))
         return True
     check_label_selector(chosen, path, errors)
-    if not chosen.get("matchLabels") and not chosen.get("matchExpressions"):
-        errors.append(invalid(path, chosen, f"empty selector is invalid for {kind}"))
+    if _is_empty(chosen):
+        errors.append(invalid(path, label_selector(chosen), f"empty selector is invalid for {kind}"))
     try:
         selector.from_object(chosen)
     except BadRequest:
-        errors.append(invalid(path, chosen, unreadable))
+        if unreadable is not None:
+            errors.append(invalid(path, label_selector(chosen), unreadable))
         return False
     return True
 
@@ -61,9 +75,11 @@ def _check_template(spec: Part, kind: str, errors: Errors, *, template: Part | N
     path = _SPEC.child("template")
     given: Part = spec.get("template") or {}
     labels = (given.get("metadata") or {}).get("labels") or {}
-    chosen = selector.from_object(spec.get("selector"))
-    if not chosen.is_everything and not chosen.matches(labels):
-        errors.append(invalid(path.child("metadata", "labels"), labels, _NO_MATCH))
+    if not _matches(spec.get("selector"), labels, kind):
+        errors.append(invalid(path.child("metadata", "labels"), labels or None, _NO_MATCH))
+    if kind == "DaemonSet" and _is_empty(spec.get("selector")):
+        text = "empty selector is invalid for daemonset"
+        errors.append(invalid(_SPEC.child("selector"), label_selector(spec["selector"]), text))
     check_pod_template(given if template is None else template, path, errors)
     pod = given.get("spec") or {}
     if pod.get("restartPolicy") != "Always":
@@ -71,6 +87,23 @@ def _check_template(spec: Part, kind: str, errors: Errors, *, template: Part | N
     if "activeDeadlineSeconds" in pod:
         text = f"activeDeadlineSeconds in {kind} is not Supported"
         errors.append(field_forbidden(path.child("spec", "activeDeadlineSeconds"), text))
+
+
+def _is_empty(chosen: Part | None) -> bool:
+    return chosen is not None and not chosen.get("matchLabels") and not chosen.get("matchExpressions")
+
+
+def _matches(chosen: Part | None, labels: Part, kind: str) -> bool:
+    """Whether the template's pods are selected. A DaemonSet without a selector selects none; other kinds have said so by now."""
+    try:
+        found = selector.from_object(chosen)
+    except BadRequest:
+        if kind == "DaemonSet":
+            return True
+        raise
+    if kind == "DaemonSet" and chosen is None:
+        return False
+    return found.is_everything or found.matches(labels)
 
 
 def _check_counts(status: Part, fields: tuple[str, ...], errors: Errors) -> None:
@@ -138,13 +171,15 @@ def _check_deployment_strategy(strategy: Part, path: Path, errors: Errors) -> No
             errors.append(invalid(here.child("maxUnavailable"), unavailable, text))
         check_not_over_100_percent(unavailable, here.child("maxUnavailable"), errors)
     else:
-        errors.append(not_supported(path, strategy, ("Recreate", "RollingUpdate")))
+        errors.append(not_supported(path, shown(strategy, _STRATEGY), ("Recreate", "RollingUpdate")))
 
 
 def validate_selector_update(new: Part, old: Part) -> list[FieldError]:
     """The selector of a Deployment, ReplicaSet or DaemonSet stays for good."""
     errors: Errors = []
-    check_immutable_field(new.get("spec") or {}, old.get("spec") or {}, "selector", _SPEC, errors)
+    now, then = (new.get("spec") or {}).get("selector"), (old.get("spec") or {}).get("selector")
+    if now != then:
+        errors.append(invalid(_SPEC.child("selector"), label_selector(now), IMMUTABLE))
     return errors
 
 
@@ -262,9 +297,10 @@ def _check_stateful_strategy(strategy: Part, path: Path, errors: Errors) -> None
         errors.append(required(path))
     elif kind == "OnDelete":
         if rolling is not None:
-            errors.append(invalid(here, rolling, "only allowed for updateStrategy 'RollingUpdate'"))
+            text = "only allowed for updateStrategy 'RollingUpdate'"
+            errors.append(invalid(here, shown(rolling, _PARTITION), text))
     elif kind != "RollingUpdate":
-        errors.append(invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
+        errors.append(invalid(path, _shown_stateful(strategy), "must be 'RollingUpdate' or 'OnDelete'"))
     elif rolling is not None:
         check_not_negative(rolling, "partition", here, errors)
         unavailable = rolling.get("maxUnavailable")
@@ -299,10 +335,10 @@ def validate_stateful_set_status_update(new: Part, old: Part) -> list[FieldError
 def validate_daemon_set(daemon_set: Part) -> list[FieldError]:
     errors: Errors = []
     spec = daemon_set.get("spec") or {}
-    if _check_selector(spec, "daemonset", errors):
-        _check_template(spec, "DaemonSet", errors)
-    for field in ("minReadySeconds", "revisionHistoryLimit"):
-        check_not_negative(spec, field, _SPEC, errors)
+    if (chosen := spec.get("selector")) is not None:
+        check_label_selector(chosen, _SPEC.child("selector"), errors)
+    _check_template(spec, "DaemonSet", errors)
+    check_not_negative(spec, "minReadySeconds", _SPEC, errors)
     strategy, path = spec.get("updateStrategy") or {}, _SPEC.child("updateStrategy")
     kind, rolling = strategy.get("type", ""), strategy.get("rollingUpdate")
     if kind == "RollingUpdate":
@@ -311,7 +347,8 @@ def validate_daemon_set(daemon_set: Part) -> list[FieldError]:
         else:
             _check_daemon_rolling(rolling, path.child("rollingUpdate"), errors)
     elif kind != "OnDelete":
-        errors.append(not_supported(path, strategy, ("RollingUpdate", "OnDelete")))
+        errors.append(not_supported(path, shown(strategy, _STRATEGY), ("RollingUpdate", "OnDelete")))
+    check_not_negative(spec, "revisionHistoryLimit", _SPEC, errors)
     return errors
 
 

@@ -96,6 +96,7 @@ def _kind(definition: View, version: View, stored: str, source: Callable[[], Vie
         deprecation=_deprecation(spec, version),
         unconditional_update=False,
         merges_strategically=False,
+        knows_finalizers=False,
         ratchets=True,
         stored_version=stored,
         served_versions=[each["name"] for each in spec["versions"] if each.get("served")],

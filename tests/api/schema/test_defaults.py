@@ -37,8 +37,10 @@ def test_defaulting_is_idempotent_for_every_kind(gvr: object) -> None:
         ("nginx:1.25", "IfNotPresent"),
         ("localhost:5000/nginx", "Always"),
         ("localhost:5000/nginx:1", "IfNotPresent"),
+        (f"nginx@sha256:{'a' * 64}", "IfNotPresent"),
+        (f"nginx:latest@sha256:{'a' * 64}", "Always"),
         ("nginx@sha256:abc", "IfNotPresent"),
-        ("nginx:latest@sha256:abc", "Always"),
+        ("No Image!", "IfNotPresent"),
         ("", "IfNotPresent"),
     ],
 )

@@ -69,7 +69,7 @@ CASES: list[tuple[Validate, dict[str, Any], Faults]] = [
         [
             ("spec.accessModes", [], ["spec.accessModes: Required value"]),
             ("spec.capacity", {},
-             ["spec.capacity: Required value", "spec.capacity: Unsupported value: {}: supported values: \"storage\""]),
+             ["spec.capacity: Required value", "spec.capacity: Unsupported value: null: supported values: \"storage\""]),
             ("spec.nfs", {"server": "s", "path": "/"}, ["spec.nfs: Forbidden: may not specify more than 1 volume type"]),
             ("spec.hostPath", DELETED, ["spec: Required value: must specify a volume type"]),
             ("spec.persistentVolumeReclaimPolicy", "Burn", ['spec.persistentVolumeReclaimPolicy: Unsupported value: "Burn"']),

@@ -104,7 +104,9 @@ FAULTS: list[tuple[str, Any, list[str]]] = [
     (f"{FIRST}.securityContext", {"runAsUser": -1},
      [f"{SHOWN}.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive"]),
     (f"{FIRST}.securityContext", {"privileged": True, "allowPrivilegeEscalation": False},
-     [f'{SHOWN}.securityContext: Invalid value: {{"privileged":true,"allowPrivilegeEscalation":false}}: cannot set '
+     [f'{SHOWN}.securityContext: Invalid value: {{"Capabilities":null,"Privileged":true,"SELinuxOptions":null,"WindowsOptions":null,'
+      '"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,'
+      '"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: cannot set '
       "`allowPrivilegeEscalation` to false and `privileged` to true"]),
     (f"{FIRST}.restartPolicyRules", [{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}],
      [f"{SHOWN}.restartPolicy: Required value: must specify restartPolicy when restart rules are used"]),

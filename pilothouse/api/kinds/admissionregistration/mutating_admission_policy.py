@@ -9,6 +9,7 @@ from pilothouse.kit.deferred import Deferred
 
 MUTATING_ADMISSION_POLICY = Resource(
     gvr.MUTATING_ADMISSION_POLICIES,
+    knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,
     columns=(NAME, count("Mutations", "spec", "mutations"), Column("ParamKind", param_kind), AGE),

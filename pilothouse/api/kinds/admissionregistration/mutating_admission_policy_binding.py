@@ -9,6 +9,7 @@ from pilothouse.kit.deferred import Deferred
 
 MUTATING_ADMISSION_POLICY_BINDING = Resource(
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS,
+    knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,
     columns=(NAME, text("PolicyName", "spec", "policyName"), Column("ParamRef", param_reference), AGE),

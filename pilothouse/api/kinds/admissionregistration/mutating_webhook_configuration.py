@@ -9,6 +9,7 @@ from pilothouse.kit.deferred import Deferred
 
 MUTATING_WEBHOOK_CONFIGURATION = Resource(
     gvr.MUTATING_WEBHOOK_CONFIGURATIONS,
+    knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,
     columns=(NAME, count("Webhooks", "webhooks"), AGE),

@@ -10,6 +10,7 @@ from pilothouse.kit.deferred import Deferred
 
 VALIDATING_ADMISSION_POLICY = Resource(
     gvr.VALIDATING_ADMISSION_POLICIES,
+    knows_finalizers=False,
     categories=("api-extensions",),
     subresources=(STATUS,),
     unconditional_update=False,

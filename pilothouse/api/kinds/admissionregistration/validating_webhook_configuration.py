@@ -9,6 +9,7 @@ from pilothouse.kit.deferred import Deferred
 
 VALIDATING_WEBHOOK_CONFIGURATION = Resource(
     gvr.VALIDATING_WEBHOOK_CONFIGURATIONS,
+    knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,
     columns=(NAME, count("Webhooks", "webhooks"), AGE),

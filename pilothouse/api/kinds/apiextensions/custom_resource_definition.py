@@ -95,6 +95,7 @@ def _begin_cleanup(draft: Object) -> None:
 
 CUSTOM_RESOURCE_DEFINITION = Resource(
     gvr.CUSTOM_RESOURCE_DEFINITIONS,
+    knows_finalizers=False,
     short_names=("crd", "crds"),
     categories=("api-extensions",),
     subresources=(STATUS,),

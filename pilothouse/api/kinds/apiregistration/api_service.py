@@ -24,6 +24,7 @@ def _available(obj: View, now: float) -> str:
 
 API_SERVICE = Resource(
     gvr.API_SERVICES,
+    knows_finalizers=False,
     categories=("api-extensions",),
     subresources=(STATUS,),
     has_generation=False,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, labels, number, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
 from pilothouse.kit.deferred import Deferred
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""Annotation that counts changes of the template; from before rollouts had revisions."""
 
 
 def _prepare_create(draft: Object) -> None:
@@ -18,17 +21,14 @@ def _prepare_create(draft: Object) -> None:
 
 def _prepare_update(draft: Object, old: View) -> None:
     """The template's generation, from before rollouts had revisions, counts changes of the template."""
-    before = at(old, "metadata", "annotations", _TEMPLATE_GENERATION) or "0"
+    before = at(old, "metadata", "annotations", TEMPLATE_GENERATION) or "0"
     changed = at(draft, "spec", "template") != at(old, "spec", "template")
     _set_template_generation(draft, int(before) + changed)
 
 
-_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-
-
 def _set_template_generation(draft: Object, generation: int) -> None:
     metadata = draft["metadata"]
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATE_GENERATION: str(generation)}
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), TEMPLATE_GENERATION: str(generation)}
 
 
 DAEMON_SET = Resource(
@@ -47,6 +47,7 @@ DAEMON_SET = Resource(
         AGE,
         *template_columns("spec", "template"),
     ),
+    drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=_prepare_create,
     prepare_update=_prepare_update,
     warnings=pod_warnings.of_template("spec", "template"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, number, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
@@ -26,6 +26,7 @@ REPLICA_SET = Resource(
         AGE,
         *template_columns("spec", "template"),
     ),
+    drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=clears_status(gvr.REPLICA_SETS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),

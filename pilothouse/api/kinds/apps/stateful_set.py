@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
@@ -38,6 +38,7 @@ STATEFUL_SET = Resource(
     scale=ScalePaths(),
     name_rule="dns-label",
     columns=(NAME, Column("Ready", _ready), AGE, *template_columns("spec", "template", selector_path=None)),
+    drop_disabled=disabled_fields.of_stateful_set,
     prepare_create=clears_status(gvr.STATEFUL_SETS),
     warnings=_warnings,
     update_warnings=pod_warnings.of_changed_template("spec", "template"),

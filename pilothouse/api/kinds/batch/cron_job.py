@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import duration, gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNSET, View, at, count, template_columns, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
@@ -37,6 +37,7 @@ CRON_JOB = Resource(
             "spec", "jobTemplate", "spec", "template", selector_path=("spec", "jobTemplate", "spec", "selector")
         ),
     ),
+    drop_disabled=disabled_fields.of_pods("spec", "jobTemplate", "spec", "template"),
     prepare_create=clears_status(gvr.CRON_JOBS),
     warnings=pod_warnings.of_template("spec", "jobTemplate", "spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "jobTemplate", "spec", "template"),

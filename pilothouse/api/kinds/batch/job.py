@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import duration, gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object, is_condition_true, parse_time
@@ -26,7 +26,11 @@ def _select_by_uid(spec: Object, metadata: Object) -> None:
     """Labels and a selector by which the job's pods are its alone. What the user set stays, for validation to judge."""
     own = {**dict.fromkeys(_NAME_LABELS, metadata["name"]), **dict.fromkeys(_UID_LABELS, metadata["uid"])}
     template = spec.setdefault("template", {}).setdefault("metadata", {})
-    template["labels"] = {**own, **(template.get("labels") or {})}
+    given = template.get("labels")
+    template["labels"] = {**own, **(given or {})}
+    if metadata.get("labels") is given:
+        # The job without labels of its own took the template's when defaults were filled in, and takes these as well.
+        metadata["labels"] = dict(template["labels"])
     selector = spec.setdefault("selector", {})
     selector["matchLabels"] = {_UID_LABEL: metadata["uid"], **(selector.get("matchLabels") or {})}
 
@@ -79,6 +83,7 @@ JOB = Resource(
         AGE,
         *template_columns("spec", "template"),
     ),
+    drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=_prepare_create,
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),

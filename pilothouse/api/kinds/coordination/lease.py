@@ -9,6 +9,7 @@ from pilothouse.kit.deferred import Deferred
 
 LEASE = Resource(
     gvr.LEASES,
+    knows_finalizers=False,
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, text("Holder", "spec", "holderIdentity"), AGE),

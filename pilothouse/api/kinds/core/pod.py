@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, value_of, wide
 from pilothouse.api.kinds.core import pod_state
 from pilothouse.api.meta import Object
@@ -160,6 +160,7 @@ POD = Resource(
         wide("Nominated Node", lambda pod: at(pod, "status", "nominatedNodeName") or NONE, "Where room is being made."),
         wide("Readiness Gates", _readiness_gates, "How many readiness gates are met, of how many."),
     ),
+    drop_disabled=disabled_fields.of_pods(),
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
     validate=Deferred("pilothouse.api.validate.pod", "validate_pod"),

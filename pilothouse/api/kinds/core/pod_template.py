@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import NAME, View, at, labels
 from pilothouse.api.resource import Column, Resource
 from pilothouse.kit.deferred import Deferred
@@ -26,5 +26,6 @@ POD_TEMPLATE = Resource(
     returns_deleted=True,
     warnings=pod_warnings.of_template("template"),
     update_warnings=pod_warnings.of_changed_template("template"),
+    drop_disabled=disabled_fields.of_pods("template"),
     validate=Deferred("pilothouse.api.validate.workload", "validate_pod_template"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds import pod_warnings
+from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, at, labels, number, template_columns, value_of, wide
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
@@ -28,6 +28,7 @@ REPLICATION_CONTROLLER = Resource(
         *template_columns("spec", "template", selector_path=None),
         wide("Selector", lambda obj: labels(at(obj, "spec", "selector"))),
     ),
+    drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=clears_status(gvr.REPLICATION_CONTROLLERS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),
     update_warnings=pod_warnings.of_changed_template("spec", "template"),

@@ -7,6 +7,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _missing(obj: View, now: float) -> str:
@@ -26,4 +27,6 @@ FLOW_SCHEMA = Resource(
         Column("MissingPL", _missing),
     ),
     prepare_create=clears_status(gvr.FLOW_SCHEMAS),
+    validate=Deferred("pilothouse.api.validate.flowcontrol", "validate_flow_schema"),
+    validate_status_update=Deferred("pilothouse.api.validate.flowcontrol", "validate_status_update"),
 )

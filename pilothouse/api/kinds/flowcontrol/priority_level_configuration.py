@@ -8,6 +8,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _limited(name: str, *path: str) -> Column:
@@ -31,4 +32,6 @@ PRIORITY_LEVEL_CONFIGURATION = Resource(
         AGE,
     ),
     prepare_create=clears_status(gvr.PRIORITY_LEVEL_CONFIGURATIONS),
+    validate=Deferred("pilothouse.api.validate.flowcontrol", "validate_priority_level"),
+    validate_status_update=Deferred("pilothouse.api.validate.flowcontrol", "validate_status_update"),
 )

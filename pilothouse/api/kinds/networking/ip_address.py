@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at
 from pilothouse.api.resource import Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _parent(obj: View, now: float) -> str:
@@ -19,7 +20,10 @@ def _parent(obj: View, now: float) -> str:
 IP_ADDRESS = Resource(
     gvr.IP_ADDRESSES,
     short_names=("ip",),
-    name_rule="path-segment",
+    name_rule="own",
     has_generation=False,
     columns=(NAME, Column("ParentRef", _parent), AGE),
+    ratchets=True,
+    validate=Deferred("pilothouse.api.validate.cluster_address", "validate_address"),
+    validate_update=Deferred("pilothouse.api.validate.cluster_address", "validate_address_update"),
 )

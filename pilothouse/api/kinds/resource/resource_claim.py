@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.kit.deferred import Deferred
 
 
 def _state(obj: View, now: float) -> str:
@@ -25,4 +26,8 @@ RESOURCE_CLAIM = Resource(
     columns=(NAME, Column("State", _state), AGE),
     prepare_create=clears_status(gvr.RESOURCE_CLAIMS),
     returns_deleted=True,
+    ratchets=True,
+    validate=Deferred("pilothouse.api.validate.device_claim", "validate_claim"),
+    validate_update=Deferred("pilothouse.api.validate.device_claim", "validate_spec_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.device_claim", "validate_claim_status_update"),
 )

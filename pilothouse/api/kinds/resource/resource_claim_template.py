@@ -5,10 +5,14 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME
 from pilothouse.api.resource import Resource
+from pilothouse.kit.deferred import Deferred
 
 RESOURCE_CLAIM_TEMPLATE = Resource(
     gvr.RESOURCE_CLAIM_TEMPLATES,
     has_generation=False,
     columns=(NAME, AGE),
     returns_deleted=True,
+    ratchets=True,
+    validate=Deferred("pilothouse.api.validate.device_claim", "validate_template"),
+    validate_update=Deferred("pilothouse.api.validate.device_claim", "validate_spec_update"),
 )

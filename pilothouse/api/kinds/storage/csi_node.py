@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count
 from pilothouse.api.resource import Resource
+from pilothouse.kit.deferred import Deferred
 
 CSI_NODE = Resource(
     gvr.CSI_NODES,
@@ -12,4 +13,6 @@ CSI_NODE = Resource(
     unconditional_update=False,
     columns=(NAME, count("Drivers", "spec", "drivers"), AGE),
     returns_deleted=True,
+    validate=Deferred("pilothouse.api.validate.csi", "validate_node"),
+    validate_update=Deferred("pilothouse.api.validate.csi", "validate_node_update"),
 )

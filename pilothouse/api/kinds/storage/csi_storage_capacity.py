@@ -5,10 +5,14 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import NAME, UNSET, text
 from pilothouse.api.resource import Resource
+from pilothouse.kit.deferred import Deferred
 
 CSI_STORAGE_CAPACITY = Resource(
     gvr.CSI_STORAGE_CAPACITIES,
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, text("StorageClassName", "storageClassName"), text("Capacity", "capacity", empty=UNSET)),
+    ratchets=True,
+    validate=Deferred("pilothouse.api.validate.csi", "validate_capacity"),
+    validate_update=Deferred("pilothouse.api.validate.csi", "validate_capacity_update"),
 )

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, flag, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.resource import STATUS, Resource
+from pilothouse.kit.deferred import Deferred
 
 VOLUME_ATTACHMENT = Resource(
     gvr.VOLUME_ATTACHMENTS,
@@ -22,4 +23,7 @@ VOLUME_ATTACHMENT = Resource(
     ),
     prepare_create=clears_status(gvr.VOLUME_ATTACHMENTS),
     returns_deleted=True,
+    validate=Deferred("pilothouse.api.validate.csi", "validate_attachment"),
+    validate_update=Deferred("pilothouse.api.validate.csi", "validate_attachment_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.csi", "validate_attachment_status_update"),
 )

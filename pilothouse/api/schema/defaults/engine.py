@@ -42,9 +42,15 @@ def _nothing(obj: Object) -> None:
 def _compile(struct: Struct) -> Rule:
     short = struct.name.removeprefix(_PREFIX)
     constants = CONSTANTS.get(short, {})
-    texts = tuple((key, value) for key, value in constants.items() if isinstance(value, str))
+    # Where an empty text is not the same as none, only none is filled in.
+    texts = tuple(
+        (key, value)
+        for key, value in constants.items()
+        if isinstance(value, str) and struct.fields[key].presence != "keep"
+    )
     mutable = tuple((key, value) for key, value in constants.items() if isinstance(value, dict | list))
-    others = tuple((key, value) for key, value in constants.items() if not isinstance(value, str | dict | list))
+    settled = {key for key, _ in (*texts, *mutable)}
+    others = tuple((key, value) for key, value in constants.items() if key not in settled)
     rules = _rules().get(short, ())
     children = [
         (name, *found) for name, field in struct.fields.items() if (found := _child(field.type, struct)) is not None
@@ -71,14 +77,14 @@ def _compile(struct: Struct) -> Rule:
             if key in obj:
                 inner()(obj[key])
         for key, inner in lists:
-            if key in obj:
+            if items := obj.get(key):
                 run = inner()
-                for item in obj[key]:
+                for item in items:
                     run(item)
         for key, inner in maps:
-            if key in obj:
+            if items := obj.get(key):
                 run = inner()
-                for item in obj[key].values():
+                for item in items.values():
                     run(item)
 
     return apply

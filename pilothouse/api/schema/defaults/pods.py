@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import quantity
 from pilothouse.api.meta import Object
 
 _HUGE_PAGES = "hugepages-"
-_tag = re.compile(r":[A-Za-z0-9_][A-Za-z0-9._-]*$")
+_NAME_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN = rf"(?:{_NAME_PART}(?:\.{_NAME_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_reference = re.compile(
+    rf"(?:{_DOMAIN}/)?(?P<path>{_PATH_PART}(?:/{_PATH_PART})*)(?::(?P<tag>[\w][\w.-]{{0,127}}))?"
+    r"(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,})?",
+    re.ASCII,
+).fullmatch
+_LONGEST_PATH = 255
+"""With the `library/` that stands before a name without a slash."""
+_is_identifier = re.compile("[a-f0-9]{64}").fullmatch
 
 
+@lru_cache(maxsize=1024)
 def image_pull_policy(image: str) -> str:
-    """Always for an image whose tag is `latest` or that names neither tag nor digest; else IfNotPresent."""
-    name, at, _ = image.partition("@")
-    tag = _tag.search(name)
-    if tag is None:
-        return "IfNotPresent" if at or not image else "Always"
-    return "Always" if tag[0] == ":latest" else "IfNotPresent"
+    """Always for an image whose tag is `latest` or that names neither tag nor digest; else, and for what is no image, IfNotPresent."""
+    first, slash, _ = image.partition("/")
+    # Without a domain in front, all is the path: `localhost/a` and `x.y/a` have one, `Library/a` has none.
+    has_domain = slash and (first == "localhost" or any(c in first for c in ".:") or first != first.lower())
+    found = _reference(image if has_domain else f"docker.io/{image}")
+    if found is None or _is_identifier(image) or len(found["path"]) + 8 * (not slash) > _LONGEST_PATH:
+        return "IfNotPresent"
+    tag = found["tag"] or ("" if found["digest"] else "latest")
+    return "Always" if tag == "latest" else "IfNotPresent"
 
 
 def _container(container: Object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pilothouse.api.kinds.apps.daemon_set import TEMPLATE_GENERATION
 from pilothouse.api.meta import Object
 
 _MAX_INT32 = 0x7FFFFFFF
@@ -32,6 +33,8 @@ def _deployment(deployment: Object) -> None:
 
 
 def _daemon_set(daemon_set: Object) -> None:
+    metadata = daemon_set.setdefault("metadata", {})
+    metadata["annotations"] = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
     strategy = daemon_set.setdefault("spec", {}).setdefault("updateStrategy", {})
     if _or_else(strategy, "type", "RollingUpdate") == "RollingUpdate":
         rolling = strategy.setdefault("rollingUpdate", {})
@@ -46,6 +49,8 @@ def _stateful_set(stateful_set: Object) -> None:
         strategy.setdefault("rollingUpdate", {})
     if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
         strategy["rollingUpdate"].setdefault("partition", 0)
+    for template in stateful_set["spec"].get("volumeClaimTemplates") or ():
+        template["apiVersion"], template["kind"] = "v1", "PersistentVolumeClaim"
 
 
 def _job(job: Object) -> None:
@@ -61,7 +66,7 @@ def _job(job: Object) -> None:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     metadata = job.setdefault("metadata", {})
     if labels and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
+        metadata["labels"] = labels
 
 
 def _autoscaler(spec: Object) -> None:
