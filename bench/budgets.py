@@ -45,6 +45,7 @@ BUDGETS: tuple[Budget, ...] = (
     Budget("verbs.patch_labels", "PATCH labels of a Pod (merge)", "ms CPU", 0.45),
     Budget("verbs.patch_status", "PATCH status of a Pod (strategic)", "ms CPU", 0.45),
     Budget("verbs.apply", "server-side apply of a ConfigMap", "ms CPU", 0.45),
+    Budget("verbs.bystander", "POST a ConfigMap beside 100 webhooks and policies for other kinds", "ms CPU", 0.25),
     Budget("verbs.put", "PUT a ConfigMap", "ms CPU", None),
     Budget("verbs.delete", "DELETE a ConfigMap", "ms CPU", None),
     Budget("fanout.event", "watch: an event to one of 200 watchers", "µs CPU", 15),

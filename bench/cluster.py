@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench import process
 from bench.http import RequestRefused, Server, encode
+from bench.subject import Subject
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.pki import Pki
 from pilothouse.main import cluster, credentials, settings
@@ -159,7 +160,7 @@ async def whole_cluster(*, simulated: int) -> AsyncIterator[Cluster]:
     """A cluster that is not started yet, and is removed in the end. Raises Unmeasurable."""
     if not simulated:
         require_free_machine()
-    with _temporary_directory() as directory:
+    with temporary_directory() as directory:
         made = Cluster(directory, simulated)
         try:
             yield made
@@ -210,22 +211,41 @@ class Components:
                     raise Unmeasurable(f"the API server does not get ready: {error}") from error
                 await asyncio.sleep(POLL_S * 10)
 
+    def api_server_flags(self) -> Sequence[str]:
+        """What a cluster gives its API server."""
+        specs = cluster.processes(self.settings, self.paths, None)
+        argv = next(spec.argv for spec in specs if spec.name == cluster.API_SERVER)
+        return argv[argv.index(cluster.API_SERVER) + 1 :]
+
     def cpu_s(self, name: str) -> float:
         return process.cpu_s([self.pid(name)])
+
+    @property
+    def subject(self) -> Subject:
+        """The API server as something to measure."""
+
+        async def used_s() -> float:
+            return self.cpu_s(cluster.API_SERVER)
+
+        return Subject(self.server, used_s)
+
+
+def components_in(directory: Path) -> Components:
+    """Certificates and settings for an API server alone; nothing runs yet."""
+    paths = paths_for(directory)
+    paths.make()
+    chosen = settings.changed(cluster.default_settings(simulated=1), secure_port=free_port())
+    credentials.ensure(paths, chosen, SystemClock())
+    return Components(paths, chosen)
 
 
 @asynccontextmanager
 async def api_server() -> AsyncIterator[Components]:
     """An API server alone, with the flags that a cluster gives it."""
-    with _temporary_directory() as directory:
-        paths = paths_for(directory)
-        paths.make()
-        chosen = settings.changed(cluster.default_settings(simulated=1), secure_port=free_port())
-        credentials.ensure(paths, chosen, SystemClock())
-        spec = next(spec for spec in cluster.processes(chosen, paths, None) if spec.name == cluster.API_SERVER)
-        components = Components(paths, chosen)
+    with temporary_directory() as directory:
+        components = components_in(directory)
         try:
-            components.start(spec.name, spec.argv)
+            components.start(cluster.API_SERVER, [*_PILOTHOUSE, cluster.API_SERVER, *components.api_server_flags()])
             await components.until_ready()
             yield components
         finally:
@@ -233,7 +253,7 @@ async def api_server() -> AsyncIterator[Components]:
 
 
 @contextmanager
-def _temporary_directory() -> Iterator[Path]:
+def temporary_directory() -> Iterator[Path]:
     """Removed in the end, also when a file in it goes meanwhile."""
     path = Path(tempfile.mkdtemp(prefix="pilothouse-bench-"))
     try:

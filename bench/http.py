@@ -39,13 +39,14 @@ class Server:
 
     port: int
     context: ssl.SSLContext | None
+    host: str = "127.0.0.1"
 
     @classmethod
-    def at(cls, port: int, authority: Path, certificate: Path, key: Path) -> Server:
+    def at(cls, port: int, authority: Path, certificate: Path, key: Path, *, host: str = "127.0.0.1") -> Server:
         """Raises OSError while the files do not exist."""
         context = ssl.create_default_context(cafile=str(authority))
         context.load_cert_chain(certificate, key)
-        return cls(port, context)
+        return cls(port, context, host)
 
     async def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         """The decoded answer. Raises RequestRefused, OSError."""
@@ -68,7 +69,7 @@ class Server:
     async def watch(self, path: str, on_line: Callable[[bytes], None]) -> Stream:
         """Open a watch; every event is given to `on_line` as it comes. Raises OSError."""
         _, stream = await asyncio.get_running_loop().create_connection(
-            lambda: Stream(encode("GET", path), on_line), "127.0.0.1", self.port, ssl=self.context
+            lambda: Stream(encode("GET", path), on_line), self.host, self.port, ssl=self.context
         )
         await stream.started
         return stream
@@ -125,7 +126,7 @@ class Load:
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(
-                lambda: _Connection(on_body), "127.0.0.1", server.port, ssl=server.context
+                lambda: _Connection(on_body), server.host, server.port, ssl=server.context
             )
             load._connections.append(connection)
         return load

@@ -100,3 +100,31 @@ def sleeping_pod(name: str, node_name: str) -> Object:
         "metadata": {"name": name, "labels": {"app": "bench"}},
         "spec": {"containers": [container], "nodeSelector": {"kubernetes.io/hostname": node_name}},
     }
+
+
+def policies(count: int) -> list[tuple[str, Object]]:
+    """So many webhooks and policies, with their bindings, for Deployments; with the plural of each."""
+    rule = {"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["*"], "resources": ["deployments"]}
+    webhook = {
+        "clientConfig": {"url": "https://127.0.0.1:9/nobody"},
+        "rules": [rule],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    version = "admissionregistration.k8s.io/v1"
+    made: list[tuple[str, Object]] = []
+    for number in range(count):
+        name = f"bench-{number}.example.com"
+        head: Object = {"apiVersion": version, "metadata": {"name": name}}
+        hooks = {**head, "kind": "ValidatingWebhookConfiguration", "webhooks": [{**webhook, "name": name}]}
+        spec = {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "object.spec.replicas < 9"}],
+        }
+        bound = {"policyName": name, "validationActions": ["Deny"]}
+        made.append(("validatingwebhookconfigurations", hooks))
+        made.append(("validatingadmissionpolicies", {**head, "kind": "ValidatingAdmissionPolicy", "spec": spec}))
+        made.append(
+            ("validatingadmissionpolicybindings", {**head, "kind": "ValidatingAdmissionPolicyBinding", "spec": bound})
+        )
+    return made

@@ -34,6 +34,19 @@ def line(measurement: Measurement) -> str:
     return row.rstrip()
 
 
+def beside_header() -> str:
+    return f"{'server CPU a request, store included':<72}{'Pilothouse':>11}{'upstream':>10} {'unit':<8}{'ratio':>7}"
+
+
+def beside_line(ours: Measurement, theirs: Measurement) -> str:
+    """One row of a run beside another server; the ratio is how many times as much the other uses."""
+    held = budget(ours.name)
+    if not ours.value or not theirs.value:
+        return f"{held.what:<72}{'not measured':>11}  {ours.detail}; {theirs.detail}"
+    numbers = f"{_number(ours.value):>11}{_number(theirs.value):>10}"
+    return f"{held.what:<72}{numbers} {held.unit:<8}{theirs.value / ours.value:>6.1f}x  {ours.detail}; {theirs.detail}"
+
+
 def header() -> str:
     return f"{'':<72}{'measured':>9}{'budget':>9} {'unit':<12}{'ratio':>6}"
 

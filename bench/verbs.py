@@ -9,16 +9,28 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 
 from bench import objects
-from bench.cluster import Components, api_server
-from bench.http import Load, RequestRefused, encode
+from bench.cluster import api_server
+from bench.http import Load, RequestRefused, Server, encode
 from bench.report import Measurement
+from bench.subject import Subject
 
 CONNECTIONS = 24
 WARM_UP = 300
 PODS = 1000
 CONFIGMAPS = 5000
+POLICIES = 50
+MADE = (
+    "/api/v1/namespaces/bench",
+    "/api/v1/namespaces/large",
+    *(
+        f"/apis/admissionregistration.k8s.io/v1/{path}/{obj['metadata']['name']}"
+        for path, obj in objects.policies(POLICIES)
+    ),
+)
+"""What a measurement leaves behind."""
 _CORE = "/api/v1/namespaces/bench"
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
@@ -27,32 +39,45 @@ _APPLY = "application/apply-patch+yaml"
 
 async def measure(*, simulated: int) -> AsyncIterator[Measurement]:
     async with api_server() as components:
-        server = components.server
-        await server.request("POST", "/api/v1/namespaces", objects.namespace("bench"))
-        await server.request("POST", f"{_CORE}/serviceaccounts", objects.service_account())
-        load = await server.load(CONNECTIONS)
-        try:
-            async for measurement in _writes(components, load):
-                yield measurement
-            async for measurement in _pods(components, load):
-                yield measurement
-        finally:
-            load.close()
+        async for measurement in measure_subject(components.subject):
+            yield measurement
 
 
-async def _writes(components: Components, load: Load) -> AsyncIterator[Measurement]:
+async def measure_subject(subject: Subject) -> AsyncIterator[Measurement]:
+    """The same requests for any API server, which does nothing else meanwhile; it must have none of `MADE`."""
+    server = subject.server
+    await server.request("POST", "/api/v1/namespaces", objects.namespace("bench"))
+    await until_service_account(server, "bench")
+    load = await server.load(CONNECTIONS)
+    try:
+        async for measurement in _writes(subject, load):
+            yield measurement
+        async for measurement in _pods(subject):
+            yield measurement
+        yield await _bystander(subject)
+    finally:
+        load.close()
+
+
+async def until_service_account(server: Server, namespace: str) -> None:
+    """Pods need one. Where no controller makes it, it is made here."""
+    with suppress(RequestRefused):
+        await server.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", objects.service_account())
+
+
+async def _writes(subject: Subject, load: Load) -> AsyncIterator[Measurement]:
     configmaps = f"{_CORE}/configmaps"
     create = (encode("POST", configmaps, objects.configmap(f"c-{number}")) for number in itertools.count())
-    yield await _measured("verbs.post_configmap", components, load, create, CONFIGMAPS)
+    yield await _measured("verbs.post_configmap", subject, load, create, CONFIGMAPS)
     read = (encode("GET", f"{configmaps}/c-{number % CONFIGMAPS}") for number in itertools.count())
-    yield await _measured("verbs.get_configmap", components, load, list(itertools.islice(read, 20000)), 20000)
+    yield await _measured("verbs.get_configmap", subject, load, list(itertools.islice(read, 20000)), 20000)
     replace = (
         encode(
             "PUT", f"{configmaps}/c-{number % CONFIGMAPS}", objects.configmap(f"c-{number % CONFIGMAPS}", str(number))
         )
         for number in itertools.count()
     )
-    yield await _measured("verbs.put", components, load, replace, CONFIGMAPS)
+    yield await _measured("verbs.put", subject, load, replace, CONFIGMAPS)
     apply = (
         encode(
             "PATCH",
@@ -63,66 +88,78 @@ async def _writes(components: Components, load: Load) -> AsyncIterator[Measureme
         for number in itertools.count()
     )
     try:
-        yield await _measured("verbs.apply", components, load, apply, 3000)
+        yield await _measured("verbs.apply", subject, load, apply, 3000)
     except RequestRefused as refused:
         yield Measurement("verbs.apply", None, f"the server answers {refused.status}")
         # A refusal in the middle leaves answers under way.
         load.close()
-    remove_load = await components.server.load(CONNECTIONS)
+    remove_load = await subject.server.load(CONNECTIONS)
     remove = (encode("DELETE", f"{configmaps}/c-{number}") for number in range(CONFIGMAPS))
     try:
-        yield await _measured("verbs.delete", components, remove_load, remove, CONFIGMAPS - WARM_UP)
+        yield await _measured("verbs.delete", subject, remove_load, remove, CONFIGMAPS - WARM_UP)
     finally:
         remove_load.close()
 
 
-async def _pods(components: Components, refused_load: Load) -> AsyncIterator[Measurement]:
-    load = await components.server.load(CONNECTIONS)
+async def _pods(subject: Subject) -> AsyncIterator[Measurement]:
+    load = await subject.server.load(CONNECTIONS)
     pods = f"{_CORE}/pods"
     small = (
         encode("POST", pods, objects.pod(f"p-{number}", spec={"schedulerName": "nobody"}))
         for number in itertools.count()
     )
     try:
-        yield await _measured("verbs.post_pod", components, load, small, 3000)
+        yield await _measured("verbs.post_pod", subject, load, small, 3000)
         read = [encode("GET", f"{pods}/p-{number % 3000}") for number in range(20000)]
-        yield await _measured("verbs.get_pod", components, load, read, 20000)
+        yield await _measured("verbs.get_pod", subject, load, read, 20000)
         label = (
             encode("PATCH", f"{pods}/p-{number % 3000}", {"metadata": {"labels": {"step": str(number)}}}, _MERGE)
             for number in itertools.count()
         )
-        yield await _measured("verbs.patch_labels", components, load, label, 3000)
+        yield await _measured("verbs.patch_labels", subject, load, label, 3000)
         status = (
             encode("PATCH", f"{pods}/p-{number % 3000}/status", objects.running_status(number), _STRATEGIC)
             for number in itertools.count()
         )
-        yield await _measured("verbs.patch_status", components, load, status, 3000)
-        await components.server.request("POST", "/api/v1/namespaces", objects.namespace("large"))
-        await components.server.request("POST", "/api/v1/namespaces/large/serviceaccounts", objects.service_account())
+        yield await _measured("verbs.patch_status", subject, load, status, 3000)
+        await subject.server.request("POST", "/api/v1/namespaces", objects.namespace("large"))
+        await until_service_account(subject.server, "large")
         large = "/api/v1/namespaces/large/pods"
         await load.run(
             encode("POST", large, objects.large_pod(f"p-{number}", labels={"tenth": str(number % 10)}))
             for number in range(PODS)
         )
-        size = len(await components.server.answer(encode("GET", large))) / PODS
-        every = await _measured("verbs.list", components, load, [encode("GET", large)] * 400, 200)
+        size = len(await subject.server.answer(encode("GET", large))) / PODS
+        every = await _measured("verbs.list", subject, load, [encode("GET", large)] * 400, 200)
         yield Measurement(every.name, every.value, f"{every.detail}, {size / 1000:.1f} KB each")
         some = [encode("GET", f"{large}?labelSelector=tenth%3D3")] * 3000
-        found = json.loads(await components.server.answer(some[0]))["items"]
-        selected = await _measured("verbs.list_label", components, load, some, 2000)
+        found = json.loads(await subject.server.answer(some[0]))["items"]
+        selected = await _measured("verbs.list_label", subject, load, some, 2000)
         yield Measurement(selected.name, selected.value, f"{selected.detail}, {len(found)} found")
     finally:
         load.close()
 
 
-async def _measured(
-    name: str, components: Components, load: Load, requests: Iterable[bytes], count: int
-) -> Measurement:
+async def _bystander(subject: Subject) -> Measurement:
+    """What webhooks and policies cost those whom they do not concern."""
+    server = subject.server
+    for path, obj in objects.policies(POLICIES):
+        await server.request("POST", f"/apis/admissionregistration.k8s.io/v1/{path}", obj)
+    load = await server.load(CONNECTIONS)
+    configmaps = f"{_CORE}/configmaps"
+    create = (encode("POST", configmaps, objects.configmap(f"b-{number}")) for number in itertools.count())
+    try:
+        return await _measured("verbs.bystander", subject, load, create, CONFIGMAPS)
+    finally:
+        load.close()
+
+
+async def _measured(name: str, subject: Subject, load: Load, requests: Iterable[bytes], count: int) -> Measurement:
     """Milliseconds of the server's CPU for each of `count` requests, after a few that are not counted."""
     iterator = iter(requests)
     await load.run(itertools.islice(iterator, min(WARM_UP, count)))
     counted = list(itertools.islice(iterator, count))
-    cpu_s, began = components.cpu_s("apiserver"), time.monotonic()
+    used_s, began = await subject.used_s(), time.monotonic()
     await load.run(counted)
-    cpu_s, elapsed_s = components.cpu_s("apiserver") - cpu_s, time.monotonic() - began
-    return Measurement(name, cpu_s / len(counted) * 1000, f"{len(counted) / elapsed_s:,.0f}/s")
+    elapsed_s, used_s = time.monotonic() - began, await subject.used_s() - used_s
+    return Measurement(name, used_s / len(counted) * 1000, f"{len(counted) / elapsed_s:,.0f}/s")
