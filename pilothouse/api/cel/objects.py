@@ -1,7 +1,8 @@
 """Object literals of mutating policies: `Object.spec{replicas: 1}` and `JSONPatch{op: "add", …}`.
 
 Upstream gives each field path a type of its own, made up as it is named. The library here knows no such types, so a literal becomes a
-map literal before it is compiled: same values, same optional fields, and the place of a literal is checked against its name.
+map literal before it is compiled: same values, same optional fields, and the place of a literal is checked against its name. The values
+are `dyn`, as fields of an object need not be of one type and those of a map must.
 Source: KEP-3962, apiserver `cel/mutation`.
 """
 
@@ -29,6 +30,7 @@ class _Open:
 
     path: tuple[str, ...] | None = None
     expects_key: bool = False
+    has_value: bool = False
     key: str = ""
     patches: bool = field(default=False)
 
@@ -106,9 +108,15 @@ def _piece(kind: str, text: str, stack: list[_Open]) -> str:
     elif text in _CLOSING and kind == "other":
         if stack:
             stack.pop()
+            if top is not None and top.has_value:
+                return f"){text}"
     elif top is not None and top.path is not None:
         if text == ",":
-            top.expects_key = True
+            has_value, top.expects_key, top.has_value = top.has_value, True, False
+            return ")," if has_value else ","
+        if text == ":" and not top.has_value:
+            top.has_value = True
+            return ":dyn("
         elif kind == "name" and top.expects_key:
             top.expects_key = False
             top.key = unescape(text)
