@@ -6,6 +6,7 @@ two ends choose their protocol (SPDY/3.1, WebSocket) themselves.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
@@ -69,6 +70,7 @@ async def fetch(
         connect_timeout_s=CONNECT_TIMEOUT_S,
         timeout_s=HEAD_TIMEOUT_S,
     )
+    await _in_task()
     stack = AsyncExitStack()
     stack.push_async_callback(pool.close)
     try:
@@ -105,6 +107,7 @@ async def tunnel(
 
     With `upgrade`, the protocol to leave HTTP for, `headers` go on as they are. Raises ServiceUnavailable if the target cannot be reached.
     """
+    await _in_task()
     try:
         if upgrade:
             return await tunnels.tunnel(method, target, upgrade, headers, body)
@@ -113,6 +116,11 @@ async def tunnel(
         raise unreachable(target, error) from error
     except ValueError as error:
         raise status.BadRequest(str(error)) from error
+
+
+async def _in_task() -> None:
+    """Up to its first suspension a request is worked on outside a task, where no time-out can be set."""
+    await asyncio.sleep(0)
 
 
 def unreachable(target: Target, error: BaseException) -> status.StatusError:
