@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from pilothouse.api.gvr import GVR
@@ -46,6 +47,16 @@ class Subresource:
     version: str = ""
     passes_methods: bool = False
     """Whether requests of any method, also such as OPTIONS that are no verb, go on to what is behind it."""
+
+
+class Dependents(Enum):
+    """What the deletion of an object does with the objects that it owns, unless it says."""
+
+    DELETED = "deleted"
+    ORPHANED = "orphaned"
+    """Kept, as the first versions of some APIs had it: v1 ReplicationControllers, batch/v1 Jobs."""
+    NONE = "none"
+    """Nothing is owned; what a deletion says about it does not count."""
 
 
 STATUS = Subresource("status")
@@ -169,6 +180,8 @@ class Resource:
     the client names."""
     is_held: Callable[[View], bool] = _free
     """Whether something other than `metadata.finalizers` keeps an object whose deletion was asked for."""
+    dependents: Dependents = Dependents.DELETED
+    """What becomes of an object's dependents when a deletion does not say."""
     mark_deleted: Callable[[Object], None] = _nothing
     """What changes, beyond the metadata, when the deletion of an object that stays for a while begins."""
     secret: bool = False

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from pilothouse.api.meta import Object, format_time, parse_time
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import Dependents, Resource
 from pilothouse.api.status import conflict
 from pilothouse.apiserver.options import DeleteOptions
 
@@ -56,7 +56,7 @@ def check_preconditions(resource: Resource, metadata: Mapping[str, Any], revisio
 
 
 def plan_deletion(resource: Resource, obj: Mapping[str, Any], options: DeleteOptions, now: float) -> DeletePlan:
-    """`obj` is what is stored. Events and Leases, which cannot own anything that would wait, follow the same rules."""
+    """`obj` is what is stored."""
     metadata: Object = dict(obj["metadata"])
     requested = options.grace_period_s
     if requested is not None and requested < 0:
@@ -79,7 +79,7 @@ def plan_deletion(resource: Resource, obj: Mapping[str, Any], options: DeleteOpt
             metadata["deletionGracePeriodSeconds"] = grace
             _count_change(metadata)
             graceful = True
-    finalizers = _finalizers(metadata.get("finalizers") or (), options)
+    finalizers = _finalizers(resource, metadata.get("finalizers") or (), options)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
@@ -121,8 +121,8 @@ def _shorten(metadata: Object, present: int, grace: int, now: float) -> None:
     metadata["deletionGracePeriodSeconds"] = grace
 
 
-def _finalizers(present: Sequence[str], options: DeleteOptions) -> list[str]:
-    orphan, foreground = _propagation(present, options)
+def _finalizers(resource: Resource, present: Sequence[str], options: DeleteOptions) -> list[str]:
+    orphan, foreground = _propagation(resource.dependents, present, options)
     finalizers = [name for name in present if name not in (ORPHAN_FINALIZER, FOREGROUND_FINALIZER)]
     if orphan:
         finalizers.append(ORPHAN_FINALIZER)
@@ -131,8 +131,13 @@ def _finalizers(present: Sequence[str], options: DeleteOptions) -> list[str]:
     return list(present) if set(finalizers) == set(present) else finalizers
 
 
-def _propagation(present: Sequence[str], options: DeleteOptions) -> tuple[bool, bool]:
-    """Whether dependents are orphaned, and whether they are deleted first. Options count more than finalizers already there."""
+def _propagation(dependents: Dependents, present: Sequence[str], options: DeleteOptions) -> tuple[bool, bool]:
+    """Whether dependents are orphaned, and whether they are deleted first.
+
+    Options count more than finalizers already there, and these more than what the kind does by itself.
+    """
+    if dependents is Dependents.NONE:
+        return False, False
     if options.orphan_dependents is not None:
         return options.orphan_dependents, False
     if options.propagation is not None:
@@ -142,7 +147,7 @@ def _propagation(present: Sequence[str], options: DeleteOptions) -> tuple[bool, 
             return True, False
         if name == FOREGROUND_FINALIZER:
             return False, True
-    return False, False
+    return dependents is Dependents.ORPHANED, False
 
 
 def _count_change(metadata: Object) -> None:

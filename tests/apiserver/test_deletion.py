@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.api import gvr, status
+from pilothouse.api.kinds.batch.job import JOB
 from pilothouse.api.kinds.core.config_map import CONFIG_MAP
+from pilothouse.api.kinds.core.event import EVENT
 from pilothouse.api.kinds.core.pod import POD
+from pilothouse.api.kinds.core.replication_controller import REPLICATION_CONTROLLER
+from pilothouse.api.resource import Resource
 from pilothouse.apiserver.deletion import Step, plan_deletion
 from pilothouse.apiserver.options import DeleteOptions
 from pilothouse.client.client import Propagation
@@ -92,6 +96,23 @@ async def test_preconditions(server: Harness) -> None:
         await server.client.delete(gvr.CONFIG_MAPS, "default", "a", uid="x")
     with pytest.raises(status.Conflict, match="the ResourceVersion in the precondition"):
         await server.client.delete(gvr.CONFIG_MAPS, "default", "a", resource_version="9999")
+
+
+@pytest.mark.parametrize("resource", [JOB, REPLICATION_CONTROLLER])
+def test_first_versions_orphan_unless_told_otherwise(resource: Resource) -> None:
+    def finalizers(options: DeleteOptions, *present: str) -> list[str]:
+        obj = {"metadata": {"name": "a", "finalizers": list(present)}}
+        return plan_deletion(resource, obj, options, NOW).metadata.get("finalizers", [])
+
+    assert finalizers(DeleteOptions()) == ["orphan"]
+    assert finalizers(DeleteOptions(), "foregroundDeletion") == ["foregroundDeletion"]
+    assert finalizers(DeleteOptions(propagation="Background")) == []
+    assert finalizers(DeleteOptions(orphan_dependents=False)) == []
+
+
+@pytest.mark.parametrize("options", [DeleteOptions(propagation="Foreground"), DeleteOptions(orphan_dependents=True)])
+def test_an_event_has_no_dependents_to_wait_for(options: DeleteOptions) -> None:
+    assert plan_deletion(EVENT, {"metadata": {"name": "e"}}, options, NOW).step is Step.REMOVE
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object, is_condition_true, parse_time
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, Dependents, Resource
 from pilothouse.kit.deferred import Deferred
 
 _NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
@@ -72,6 +72,7 @@ def _duration(obj: View, now: float) -> str:
 
 JOB = Resource(
     gvr.JOBS,
+    dependents=Dependents.ORPHANED,
     categories=("all",),
     subresources=(STATUS,),
     selectable={"status.successful": lambda obj: str(at(obj, "status", "succeeded") or 0)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import duration, gvr
 from pilothouse.api.kinds.columns import View, at, value_of, wide
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, Dependents, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -42,6 +42,7 @@ _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion"
 
 EVENT = Resource(
     gvr.CORE_EVENTS,
+    dependents=Dependents.NONE,
     other_versions=(gvr.EVENTS,),
     short_names=("ev",),
     has_generation=False,

@@ -6,11 +6,12 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, at, labels, number, template_columns, value_of, wide
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import SCALE, STATUS, Resource, ScalePaths
+from pilothouse.api.resource import SCALE, STATUS, Dependents, Resource, ScalePaths
 from pilothouse.kit.deferred import Deferred
 
 REPLICATION_CONTROLLER = Resource(
     gvr.REPLICATION_CONTROLLERS,
+    dependents=Dependents.ORPHANED,
     short_names=("rc",),
     categories=("all",),
     subresources=(
