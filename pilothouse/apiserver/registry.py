@@ -178,9 +178,6 @@ class Registry:
         """Create an object that is loaded and defaulted; its wire form. Raises AlreadyExists, Invalid and what admission raises."""
         resource = self.resource
         metadata = obj.setdefault("metadata", {})
-        if metadata.get("resourceVersion"):
-            raise status.StatusError("resourceVersion should not be set on objects to be created", code=500)
-        metadata.pop("resourceVersion", None)
         rules.clear_system_fields(metadata)
         rules.set_namespace(metadata, write.namespace if resource.gvr.namespaced else "")
         self._drop_duplicate_owners(metadata, write)
@@ -228,6 +225,8 @@ class Registry:
     async def _put_new(self, obj: Object, write: Write) -> bytes:
         gvr = self.resource.gvr
         name = obj["metadata"]["name"]
+        if obj["metadata"].pop("resourceVersion", None) and not write.dry_run:
+            raise status.StatusError("resourceVersion should not be set on objects to be created", code=500)
         value = await self._encode(obj)
         namespace = write.namespace if gvr.namespaced else ""
         if write.dry_run:

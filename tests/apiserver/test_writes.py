@@ -8,6 +8,8 @@ import orjson
 import pytest
 
 from pilothouse.api import gvr, status
+from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.registry import AdmitAll
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.client.client import PatchType
 from tests.apiserver.harness import Harness, config_map, pod, service
@@ -90,6 +92,24 @@ async def test_a_resource_version_is_refused_on_creation(server: Harness) -> Non
     sent["metadata"]["resourceVersion"] = "7"
     with pytest.raises(status.StatusError, match="resourceVersion should not be set on objects to be created"):
         await server.client.create(gvr.CONFIG_MAPS, sent)
+
+
+async def test_a_resource_version_is_refused_after_admission_and_not_of_a_dry_run() -> None:
+    """As the storage refuses it upstream: who may not create the object learns that first."""
+    seen: list[str] = []
+
+    class Denying(AdmitAll):
+        async def validate(self, attributes: Attributes) -> None:
+            seen.append((attributes.obj or {})["metadata"]["resourceVersion"])
+            raise status.Forbidden("not on this node")
+
+    sent = config_map()
+    sent["metadata"]["resourceVersion"] = "7"
+    with pytest.raises(status.Forbidden, match="not on this node"):
+        await Harness(Denying()).client.create(gvr.CONFIG_MAPS, sent)
+    assert seen == ["7"]
+    created = await Harness().json("POST", "/api/v1/namespaces/default/configmaps", body=sent, query="dryRun=All")
+    assert "resourceVersion" not in created["metadata"]
 
 
 async def test_a_second_object_of_the_name_is_refused(server: Harness) -> None:
