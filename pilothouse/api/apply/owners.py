@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pilothouse.api.apply.sets import FieldSet, parsed, union
+from pilothouse.api.apply.sets import FieldSet, ordered, parsed, union
 from pilothouse.api.meta import Object, parse_time
 
 APPLY, UPDATE = "Apply", "Update"
@@ -32,14 +32,14 @@ def entry_of(owner: Owner, version: str, fields: FieldSet, time: str | None) -> 
     if time is not None:
         entry["time"] = time
     entry["fieldsType"] = "FieldsV1"
-    entry["fieldsV1"] = fields
+    entry["fieldsV1"] = ordered(fields)
     if subresource:
         entry["subresource"] = subresource
     return entry
 
 
 def with_fields(entry: Object, fields: FieldSet) -> Object:
-    return {**entry, "fieldsV1": fields}
+    return {**entry, "fieldsV1": ordered(fields)}
 
 
 def is_reset(entries: Any) -> bool:

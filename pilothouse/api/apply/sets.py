@@ -2,13 +2,17 @@
 
 A key is an element of a path. `{}` below it says that the field itself is in the set; a dict with fields below it says so only with the
 key `.`; there is no `{".": {}}` alone, and no branch without a field. So sets are equal if the dicts are, and encoding costs nothing.
+Only what goes into an entry of managedFields has an order.
 Sets are values: no function changes one, and results share parts with arguments.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
+
+import orjson
 
 from pilothouse.api.apply.elements import SELF, Element, canonical, place
 
@@ -135,6 +139,26 @@ def only(fields: FieldSet, patterns: Mapping[Element, Any]) -> FieldSet:
 def with_self(fields: FieldSet) -> FieldSet:
     """A branch and the field that it is of."""
     return fields if not fields or SELF in fields else {SELF: {}, **fields}
+
+
+def ordered(fields: FieldSet) -> FieldSet:
+    """The same set as upstream writes it: the field itself first, then what is within, by `place`; clients compare the text.
+
+    The order of the elements' text is the same unless values or numbers are among them, and that order costs little.
+    """
+    text, ordered_text = orjson.dumps(fields), orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    if len(_VALUES.findall(text)) > 1:
+        return _placed(fields)
+    return fields if text == ordered_text else cast(FieldSet, orjson.loads(ordered_text))
+
+
+_VALUES = re.compile(rb'"[iv]:|\\":[-\d]')
+
+
+def _placed(fields: FieldSet) -> FieldSet:
+    own = {SELF: fields[SELF]} if SELF in fields else {}
+    order = sorted((key for key in fields if key != SELF), key=place)
+    return own | {key: _placed(fields[key]) for key in order}
 
 
 def is_subset(left: FieldSet, right: FieldSet) -> bool:

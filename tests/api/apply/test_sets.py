@@ -100,3 +100,31 @@ def test_the_order_of_fields() -> None:
 
 def test_special_characters_are_escaped_as_upstream_does() -> None:
     assert elements.of_value("<a&b>") == 'v:"\\u003ca\\u0026b\\u003e"'
+
+
+@given(_PATHS)
+def test_a_set_in_order_is_the_same_set(found: set[tuple[str, ...]]) -> None:
+    before = sets.of_paths(sorted(found))
+    after = sets.ordered(before)
+    assert after == before
+    assert list(sets.paths(after)) == list(sets.paths(before))
+    assert orjson.dumps(sets.ordered(after)) == orjson.dumps(after)
+    assert orjson.dumps(sets.ordered(sets.of_paths(sorted(found, reverse=True)))) == orjson.dumps(after)
+
+
+@pytest.mark.parametrize(
+    ("keys", "order"),
+    [
+        (["f:name", "f:image", "."], [".", "f:image", "f:name"]),
+        (['k:{"name":"b"}', ".", 'k:{"name":"a"}'], [".", 'k:{"name":"a"}', 'k:{"name":"b"}']),
+        (
+            ['k:{"containerPort":443,"protocol":"TCP"}', ".", 'k:{"containerPort":80,"protocol":"TCP"}'],
+            [".", 'k:{"containerPort":80,"protocol":"TCP"}', 'k:{"containerPort":443,"protocol":"TCP"}'],
+        ),
+        (["v:10", "v:9", "."], [".", "v:9", "v:10"]),
+        (["i:10", "i:9"], ["i:9", "i:10"]),
+    ],
+)
+def test_a_set_is_written_in_upstreams_order(keys: list[str], order: list[str]) -> None:
+    written = sets.ordered({"f:list": {key: {} for key in keys}})
+    assert list(written["f:list"]) == order
