@@ -20,6 +20,7 @@ import pytest
 
 Object = dict[str, Any]
 
+KUBECTL = os.environ.get("KUBECTL", "kubectl")
 LIMIT_S = 30.0
 COMMAND_LIMIT_S = 90.0
 
@@ -117,9 +118,9 @@ class Cluster:
 
     def kubectl(self, *arguments: str, text: str = "", check: bool = True, **options: Any) -> str:
         """What kubectl printed; if it may fail, also what it printed as errors. Skips the test where there is no kubectl."""
-        if shutil.which("kubectl") is None:
-            pytest.skip("kubectl is not installed")
-        result = self.run("kubectl", *arguments, text=text, check=check, **options)
+        if shutil.which(KUBECTL) is None:
+            pytest.skip(f"{KUBECTL} is not installed")
+        result = self.run(KUBECTL, *arguments, text=text, check=check, **options)
         return result.output if check else result.output + result.errors
 
     def apply(self, *objects: Object, namespace: str = "default") -> None:
@@ -168,10 +169,10 @@ class Cluster:
             connection.close()
 
 
-def free_port() -> int:
+def free_port(above: int = 0) -> int:
     """A TCP port that nobody listens at, below those that the kernel gives to outgoing connections."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    for port in range(20000 + os.getpid() % 1000, low):
+    for port in range((above or 20000 + os.getpid() % 1000) + 1, low):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind(("0.0.0.0", port))
