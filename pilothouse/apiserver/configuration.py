@@ -61,7 +61,7 @@ def _check(value: Any, shape: Shape, path: str, kind: str, unknown: list[str]) -
         seconds(value)
     elif not isinstance(shape, type) or type(value) is not shape:
         found = {str: "string", bool: "bool", dict: "object", list: "array"}.get(type(value), "number")
-        wanted = _GO_NAMES.get(shape, "object") if not isinstance(shape, list) else "slice"
+        wanted = _GO_NAMES[shape] if isinstance(shape, type) else "slice" if isinstance(shape, list) else "struct"
         raise ValueError(f"json: cannot unmarshal {found} into Go struct field {kind}.{path} of type {wanted}")
 
 

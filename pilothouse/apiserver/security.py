@@ -31,6 +31,7 @@ from pilothouse.apiserver.authn import issuer
 from pilothouse.apiserver.authn.bearer import BearerTokens, TokenMethod
 from pilothouse.apiserver.authn.chain import Chain as Authentication
 from pilothouse.apiserver.authn.chain import Method
+from pilothouse.apiserver.authn.foreign import Foreign, ForeignOptions
 from pilothouse.apiserver.authn.request_header import RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
@@ -83,7 +84,8 @@ class SecurityOptions:
     """Empty: the issuers."""
     jwks_uri: str = ""
     max_token_lifetime_s: int = 0
-    allow_anonymous: bool = True
+    extend_token_lifetime: bool = True
+    foreign: ForeignOptions = field(default_factory=ForeignOptions)
     bootstrap_tokens: bool = False
     """Whether Secrets of new nodes' tokens are believed."""
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
@@ -98,6 +100,8 @@ class Security:
     """Arguments of `ApiServer`."""
 
     authenticator: Authentication
+    foreign: Foreign
+    accounts: ServiceAccountTokens
     authorizer: Authorizer
     modes: Modes
     impersonator: Impersonation
@@ -149,9 +153,14 @@ async def build(
     )
     audiences = options.api_audiences or options.issuers
     keys = _Keys(options)
-    bearer = BearerTokens(_token_methods(options, keys, objects, audiences, clock), audiences, clock)
+    foreign = Foreign(options.foreign, audiences, options.issuers, clock, rng)
+    accounts = ServiceAccountTokens(options.issuers, keys, objects, clock, audiences)
+    methods = [*_token_methods(options, accounts, objects, audiences, clock), *foreign.methods]
+    bearer = BearerTokens(methods, audiences, clock)
     return Security(
-        authenticator=_authentication(options, bearer, clock),
+        authenticator=_authentication(options, bearer, foreign, clock),
+        foreign=foreign,
+        accounts=accounts,
         authorizer=authorizer,
         modes=modes,
         impersonator=Impersonation(authorizer),
@@ -193,13 +202,13 @@ class _Keys:
 
 
 def _token_methods(
-    options: SecurityOptions, keys: _Keys, objects: Objects, audiences: tuple[str, ...], clock: Clock
+    options: SecurityOptions, accounts: ServiceAccountTokens, objects: Objects, audiences: tuple[str, ...], clock: Clock
 ) -> list[TokenMethod]:
     methods: list[TokenMethod] = []
     if options.token_file:
         methods.append(TokenFile(options.token_file))
     if options.verifying_keys is not None:
-        methods.append(ServiceAccountTokens(options.issuers, keys, objects, clock, audiences))
+        methods.append(accounts)
     if options.bootstrap_tokens:
         from pilothouse.apiserver.authn.bootstrap_token import BootstrapTokens
 
@@ -207,7 +216,7 @@ def _token_methods(
     return methods
 
 
-def _authentication(options: SecurityOptions, bearer: BearerTokens, clock: Clock) -> Authentication:
+def _authentication(options: SecurityOptions, bearer: BearerTokens, foreign: Foreign, clock: Clock) -> Authentication:
     methods: list[Method] = []
     if options.front_proxy_ca is not None:
         proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
@@ -215,7 +224,7 @@ def _authentication(options: SecurityOptions, bearer: BearerTokens, clock: Clock
     if options.client_ca is not None:
         methods.append(_certificates(options.client_ca, "clients", clock))
     methods.append(bearer)
-    return Authentication(methods, allow_anonymous=options.allow_anonymous)
+    return Authentication(methods, allow_anonymous=foreign.allow_anonymous, anonymous_paths=foreign.anonymous_paths)
 
 
 def _certificates(bundle: Callable[[], bytes], whose: str, clock: Clock) -> ClientCertificates:
@@ -276,6 +285,7 @@ def _answerers(
             rng,
             audiences=bearer.audiences,
             max_lifetime_s=options.max_token_lifetime_s,
+            extend_lifetime=options.extend_token_lifetime,
             admit=admit,
         ).create
     return answerers

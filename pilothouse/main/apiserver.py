@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
-from pilothouse.apiserver.authz.modes import AuthorizationOptions
+from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
@@ -22,6 +22,8 @@ from pilothouse.kit.http.tls import server_context
 from pilothouse.main.apiserver_audit import FLAGS as AUDIT_FLAGS
 from pilothouse.main.apiserver_audit import build_auditor
 from pilothouse.main.apiserver_parts import ServerOptions, assemble
+from pilothouse.main.apiserver_security import FLAGS as SECURITY_FLAGS
+from pilothouse.main.apiserver_security import authorization_options, foreign_options
 from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
@@ -59,7 +61,15 @@ FLAGS = (
     Flag("enable-bootstrap-token-auth", False, "believe the tokens of new nodes, Secrets in kube-system", boolean),
     Flag("service-account-key-file", (), "public keys that verify service account tokens, PEM", repeated=True),
     Flag("service-account-signing-key-file", "", "private key that signs service account tokens, PEM"),
-    Flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local", "issuer of tokens"),
+    Flag(
+        "service-account-issuer",
+        (DEFAULT_ISSUER,),
+        "issuer of tokens; the first one issues, all are believed",
+        repeated=True,
+    ),
+    Flag("service-account-jwks-uri", "", "where others find the keys (default: below the issuer)"),
+    Flag("service-account-max-token-expiration", 0.0, "how long tokens live at most; 0 is no limit", duration),
+    Flag("service-account-extend-token-expiration", True, "let tokens of pods live a year, for old clients", boolean),
     Flag("api-audiences", (), "audiences that this server answers to (default: the issuer)", listed),
     Flag("service-cluster-ip-range", "10.96.0.0/16", "range of the Services' addresses", cidr),
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
@@ -68,12 +78,7 @@ FLAGS = (
     *AUDIT_FLAGS,
     Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
-    Flag(
-        "authorization-mode",
-        ("Node", "RBAC"),
-        "Node, RBAC, AlwaysAllow, AlwaysDeny, in the order they are asked",
-        listed,
-    ),
+    *SECURITY_FLAGS,
     Flag("enable-admission-plugins", (), "admission plugins to run beside the default ones", listed),
     Flag("disable-admission-plugins", (), "admission plugins not to run", listed),
     Flag("kubelet-certificate-authority", "", "authority of the kubelets' certificates, PEM"),
@@ -115,16 +120,31 @@ def _security(values: Values) -> SecurityOptions:
         token_file=read_file("token-auth-file", values.token_auth_file).decode() if values.token_auth_file else "",
         signing_key=read_file("service-account-signing-key-file", values.service_account_signing_key_file),
         verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),
-        issuers=(values.service_account_issuer,),
+        issuers=_issuers(values),
+        jwks_uri=values.service_account_jwks_uri,
+        max_token_lifetime_s=int(values.service_account_max_token_expiration),
+        extend_token_lifetime=values.service_account_extend_token_expiration,
         api_audiences=values.api_audiences,
         bootstrap_tokens=values.enable_bootstrap_token_auth,
-        # Whoever says nothing would be allowed everything.
-        allow_anonymous="AlwaysAllow" not in values.authorization_mode,
-        authorization=AuthorizationOptions(values.authorization_mode),
+        foreign=foreign_options(values),
+        authorization=authorization_options(values),
         enable_admission=values.enable_admission_plugins,
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),
     )
+
+
+def _issuers(values: Values) -> tuple[str, ...]:
+    """Raises Fatal."""
+    issuers = tuple(values.service_account_issuer)
+    for index, issuer in enumerate(issuers):
+        if not issuer:
+            raise Fatal("service-account-issuer should not be an empty string")
+        if issuer in issuers[:index]:
+            raise Fatal(f'service-account-issuer "{issuer}" is already specified')
+    if values.service_account_jwks_uri and not values.service_account_jwks_uri.startswith("https://"):
+        raise Fatal(f"service-account-jwks-uri requires https scheme, parsed as: {values.service_account_jwks_uri}")
+    return issuers
 
 
 def _seats(values: Values) -> int:

@@ -131,6 +131,7 @@ async def assemble(
     if auditor is not None:
         server.background.append(auditor.run)
     server.background.append(secured.modes.run)
+    server.background.append(secured.foreign.run)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     return server

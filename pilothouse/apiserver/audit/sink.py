@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -57,7 +58,7 @@ class FileSink:
 
     async def run(self) -> None:
         try:
-            await self._clock.sleep(float("inf"))
+            await asyncio.Event().wait()
         finally:
             self._file.close()
 
@@ -81,7 +82,7 @@ class WebhookSink:
 
     async def run(self) -> None:
         try:
-            await self._clock.sleep(float("inf"))
+            await asyncio.Event().wait()
         finally:
             await self._webhook.close()
 

@@ -6,6 +6,7 @@ everything as it is. Source: `pkg/kubeapiserver/authorizer/{config,reload}.go`.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class Modes:
     _webhooks: list[Link] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.options.file:
+            self.reloads.loaded(Path(self.options.file).read_bytes())
         authorizers = self.options.authorizers()
         self._types = frozenset(each["type"] for each in authorizers) - {"Webhook"}
         for type_ in self._types:
@@ -118,11 +121,9 @@ class Modes:
         """Follow the file, until cancelled; then let go of all connections."""
         try:
             if self.options.file:
-                text = Path(self.options.file).read_bytes()
-                self.reloads.loaded(text)
                 await FileWatch(self.options.file, self.clock).run(lambda: self._reload())
             else:
-                await self.clock.sleep(float("inf"))
+                await asyncio.Event().wait()
         finally:
             for link in self._webhooks:
                 await _close(link)
