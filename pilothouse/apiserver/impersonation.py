@@ -237,9 +237,9 @@ def _wanted(request: Request) -> User:
     extra: dict[str, tuple[str, ...]] = {}
     for header in headers:
         if header.startswith(_EXTRA):
-            extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(_values(headers, header))
+            extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(values_of(headers, header))
     name = headers.get("impersonate-user", "")
-    return User(name, headers.get("impersonate-uid", ""), tuple(_values(headers, "impersonate-group")), extra)
+    return User(name, headers.get("impersonate-uid", ""), tuple(values_of(headers, "impersonate-group")), extra)
 
 
 def _standing(wanted: User, groups: tuple[str, ...]) -> User:
@@ -248,7 +248,3 @@ def _standing(wanted: User, groups: tuple[str, ...]) -> User:
     if standing not in groups and SYSTEM_UNAUTHENTICATED not in groups:
         groups = (*groups, standing)
     return User(wanted.name, wanted.uid, groups, wanted.extra)
-
-
-def _values(headers: Mapping[str, str], name: str) -> list[str]:
-    return [value for value in values_of(headers, name) if value]

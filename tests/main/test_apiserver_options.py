@@ -21,4 +21,4 @@ def options(tmp_path: Path, *flags: str) -> ServerOptions:
 
 @pytest.mark.parametrize(("modes", "allowed"), [("Node,RBAC", True), ("RBAC,AlwaysAllow", False)])
 def test_where_everything_is_allowed_nobody_is_anonymous(tmp_path: Path, modes: str, allowed: bool) -> None:
-    assert options(tmp_path, f"--authorization-mode={modes}").security.allow_anonymous is allowed
+    assert options(tmp_path, f"--authorization-mode={modes}").security.foreign.allow_anonymous is allowed
