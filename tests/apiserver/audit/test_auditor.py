@@ -8,13 +8,20 @@ from typing import Any
 import orjson
 import pytest
 
+from pilothouse.api.status import Forbidden, Unauthorized
 from pilothouse.api.user import User
+from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.audit.auditor import Auditor
 from pilothouse.apiserver.audit.log_file import LogFile
 from pilothouse.apiserver.audit.policy import Policy, PolicyError
 from pilothouse.apiserver.audit.sink import FileSink, Losses
+from pilothouse.apiserver.authz.attributes import Attributes as Access
+from pilothouse.apiserver.authz.attributes import Decision, UserRules, Verdict
+from pilothouse.apiserver.authz.chain import Chain, Link
+from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.route import request_info
 from pilothouse.kit.clock import VirtualClock
+from pilothouse.kit.http.message import Peer, Request
 from tests.apiserver.harness import Harness, config_map
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -25,10 +32,10 @@ def policy(*rules: dict[str, Any], **fields: Any) -> Policy:
 
 
 class World:
-    def __init__(self, path: Path, *rules: dict[str, Any], **fields: Any) -> None:
-        self.harness = Harness()
+    def __init__(self, path: Path, *rules: dict[str, Any], admission: Any = None, **fields: Any) -> None:
+        self.harness = Harness(admission)
         self._path = path / "audit.log"
-        file = LogFile(str(self._path), self.harness.clock)
+        file = self.file = LogFile(str(self._path), self.harness.clock)
         losses = Losses()
         sinks = [FileSink(file, losses, self.harness.clock)]
         self.auditor = self.harness.app._auditor = Auditor(policy(*rules, **fields), sinks, losses, self.harness.clock)
@@ -94,6 +101,155 @@ async def test_a_watch_has_a_beginning_and_an_end(tmp_path: Path) -> None:
     assert [event["stage"] for event in world.events] == ["ResponseStarted", "ResponseComplete"]
 
 
+async def test_who_does_not_prove_to_be_somebody_is_recorded(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"})
+
+    async def refuse(request: Request) -> User:
+        raise Unauthorized("Unauthorized")
+
+    world.harness.everybody.authenticate = refuse  # type: ignore[method-assign]
+    await world.harness.request("GET", MAPS, headers={"authorization": "Bearer x"})
+    (event,) = world.events
+    assert (event["stage"], event["user"]) == ("ResponseStarted", {})
+    assert event["responseStatus"] == {
+        "metadata": {},
+        "code": 401,
+        "status": "Failure",
+        "message": "Unauthorized",
+        "reason": "Unauthorized",
+    }
+
+
+class Pretending:
+    """Impersonates whoever is named, or refuses."""
+
+    async def impersonate(self, request: Request, user: User) -> tuple[User, str]:
+        name = request.headers.get("impersonate-user", "")
+        if name == "nobody":
+            raise Forbidden("not him")
+        return (User(name), "impersonate:user-info") if name else (user, "")
+
+
+async def test_impersonation(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"}, omitStages=["RequestReceived"])
+    world.harness.app._impersonator = Pretending()
+    await world.harness.request("GET", MAPS, headers={"impersonate-user": "bob"})
+    await world.harness.request("GET", MAPS, headers={"impersonate-user": "nobody"})
+    await world.harness.request("GET", MAPS)
+    granted, refused, plain = world.events
+    assert granted["user"]["username"] == "tester"
+    assert granted["impersonatedUser"] == {"username": "bob"}
+    assert granted["authenticationMetadata"] == {"impersonationConstraint": "impersonate:user-info"}
+    assert (refused["responseStatus"]["code"], "impersonatedUser" in refused) == (403, False)
+    assert not {"impersonatedUser", "authenticationMetadata"} & plain.keys()
+
+
+class Remarking:
+    """Admission with something to say."""
+
+    async def mutate(self, attributes: Attributes) -> None:
+        attributes.annotations["who/what"] = attributes.operation
+
+    async def validate(self, attributes: Attributes) -> None:
+        pass
+
+
+async def test_annotations(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"}, admission=Remarking())
+    gate = Gate(Chain([Link(Deciding())]))
+    world.harness.app._authorizer = gate
+    patch = {"content-type": "application/merge-patch+json"}
+    await world.harness.request("POST", MAPS, body=config_map("a"))
+    await world.harness.request("PATCH", f"{MAPS}/a", body={"data": {"k": "w"}}, headers=patch)
+    await world.harness.request("DELETE", f"{MAPS}/a")
+    await world.harness.request("GET", MAPS)
+    await world.harness.request("GET", "/broken")
+    complete = [event for event in world.events if event["stage"] == "ResponseComplete"]
+    allowed = {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "because"}
+    operations = [event["annotations"] for event in complete[:3]]
+    assert operations == [{**allowed, "who/what": each} for each in ("CREATE", "UPDATE", "DELETE")]
+    assert complete[3]["annotations"] == {
+        "authorization.k8s.io/decision": "forbid",
+        "authorization.k8s.io/reason": "no",
+    }
+    assert complete[4]["annotations"] == {"authorization.k8s.io/reason": "internal error"}
+    assert complete[4]["responseStatus"]["code"] == 500
+    assert (gate.verdicts[Verdict.ALLOW], gate.verdicts[Verdict.DENY], gate.errors) == (3, 1, 1)
+
+
+class Deciding:
+    def authorize(self, attributes: Access) -> Decision:
+        if attributes.path:
+            return Decision(Verdict.NO_OPINION, "", "it is broken")
+        return Decision(Verdict.DENY, "no") if attributes.verb == "list" else Decision(Verdict.ALLOW, "because")
+
+    def rules_for(self, user: User, namespace: str) -> UserRules:
+        return UserRules()
+
+
+async def test_the_answer_to_an_authorizer_that_fails_is_text(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"})
+    world.harness.app._authorizer = Gate(Chain([Link(Deciding())]))
+    answer = await world.harness.request("GET", "/broken", query="a=<b>")
+    assert answer.status == 500
+    assert answer.body == b'Internal Server Error: "/broken?a=&lt;b&gt;": it is broken\n'
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("accept", ["application/yaml", "application/vnd.kubernetes.protobuf"])
+async def test_answers_in_any_encoding_are_recorded(tmp_path: Path, accept: str) -> None:
+    world = World(tmp_path, {"level": "RequestResponse"}, omitStages=["RequestReceived"])
+    await world.harness.request("POST", MAPS, body=config_map("a"), headers={"accept": accept})
+    (event,) = world.events
+    assert event["responseObject"]["data"] == {"k": "v"}
+    assert event["responseObject"]["kind"] == "ConfigMap"
+
+
+async def test_compressed_answers_are_recorded(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "RequestResponse"}, omitStages=["RequestReceived"])
+    await world.harness.request("POST", MAPS, body=config_map("a", big="x" * 200_000))
+    far = Request("GET", MAPS, "", {"accept-encoding": "gzip"}, b"", Peer("192.0.2.9"), MAPS)
+    answer = await world.harness.app.handle(far)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(world.events[1]["responseObject"]["items"]) == 1
+
+
+async def test_what_was_sent(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Request"}, omitStages=["RequestReceived"], omitManagedFields=True)
+    obj = config_map("a")
+    obj["metadata"]["managedFields"] = [{}]
+    patch = {"content-type": "application/json-patch+json"}
+    await world.harness.request("POST", MAPS, body=obj)
+    await world.harness.request("PATCH", f"{MAPS}/a", body=[{"op": "remove", "path": "/data"}], headers=patch)
+    await world.harness.request("DELETE", f"{MAPS}/a", body={"propagationPolicy": "Background"})
+    create, change, delete = (event["requestObject"] for event in world.events)
+    assert (create["kind"], create["metadata"]["name"], "managedFields" in create["metadata"]) == (
+        "ConfigMap",
+        "a",
+        False,
+    )
+    assert change == [{"op": "remove", "path": "/data"}]
+    assert (delete["kind"], delete["propagationPolicy"]) == ("DeleteOptions", "Background")
+
+
+async def test_an_id_that_the_client_chose(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"})
+    answer = await world.harness.request("GET", MAPS, headers={"audit-id": "mine", "user-agent": "x" * 2000})
+    event = world.events[0]
+    assert answer.headers["audit-id"] == event["auditID"] == "mine"
+    assert event["userAgent"] == "x" * 1024 + "...TRUNCATED"
+    assert event["stageTimestamp"] == event["requestReceivedTimestamp"]
+
+
+async def test_a_request_that_must_be_recorded_and_cannot_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"})
+    world.file.close()
+    answer = await world.harness.request("GET", MAPS)
+    assert answer.status == 500
+    assert b"failed to store audit event" in answer.body  # type: ignore[operator]
+    assert (world.auditor.rejected, world.auditor.losses.counts) == (1, {"log": 1})
+
+
 def test_which_rule_fits() -> None:
     def level(rule: dict[str, Any], path: str, user: User | None = None) -> str:
         found = policy({"level": "Metadata", **rule})
@@ -114,17 +270,35 @@ def test_which_rule_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    "rules",
+    ("rules", "message"),
     [
-        [],
-        [{"level": "Everything"}],
-        [{"level": "Metadata", "omitStages": ["Later"]}],
-        [{"level": "Metadata", "nonResourceURLs": ["/x"], "namespaces": ["a"]}],
+        ([], "loaded illegal policy with 0 rules"),
+        ([{}], "rules[0].level: Required value"),
+        (
+            [{"level": "Everything"}],
+            'rules[0].level: Unsupported value: "Everything": supported values: "None", "Metadata"',
+        ),
+        (
+            [{"level": "Metadata", "omitStages": ["Later"]}],
+            'rules[0].omitStages[0]: Invalid value: "Later": allowed stages are RequestReceived,ResponseStarted,',
+        ),
+        (
+            [{"level": "Metadata", "nonResourceURLs": ["/x"], "namespaces": ["a"]}],
+            "rules cannot apply to both regular resources and non-resource URLs",
+        ),
+        ([{"level": "Metadata", "nonResourceURLs": ["x"]}], "non-resource URL rules must begin with a '/' character"),
+        ([{"level": "Metadata", "nonResourceURLs": ["/*/x"]}], "wildcards '*' must be the final character of the rule"),
+        ([{"level": "Metadata", "resources": [{"group": "apps/v1"}]}], "rules[0].resources.group: Invalid value"),
+        (
+            [{"level": "Metadata", "resources": [{"resourceNames": ["a"]}]}],
+            "using resourceNames requires at least one resource",
+        ),
     ],
 )
-def test_policies_that_cannot_be(rules: list[Any]) -> None:
-    with pytest.raises(PolicyError):
+def test_policies_that_cannot_be(rules: list[Any], message: str) -> None:
+    with pytest.raises(PolicyError) as caught:
         policy(*rules)
+    assert message in str(caught.value)
     with pytest.raises(PolicyError):
         Policy({"kind": "Policy", "rules": rules})
 
