@@ -5,12 +5,14 @@ Source: apiserver `pkg/server/healthz`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from pilothouse.apiserver.app import Connector
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.errors import page_not_found
 from pilothouse.kit.http.message import Response
+from pilothouse.store.base import StoreUnavailable
 
 Check = Callable[[], Awaitable[str]]
 """Gives the empty text if all is well, else the reason why not."""
@@ -20,6 +22,22 @@ _HEADERS = {"content-type": "text/plain; charset=utf-8", "x-content-type-options
 
 async def ping() -> str:
     return ""
+
+
+def answering(ask: Callable[[], Awaitable[object]], timeout_s: float) -> Check:
+    """Whether the store answers a question, and soon enough."""
+
+    async def check() -> str:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await ask()
+        except TimeoutError:
+            return f"the store does not answer within {timeout_s:g} s"
+        except StoreUnavailable as error:
+            return str(error)
+        return ""
+
+    return check
 
 
 class Health:
@@ -38,13 +56,13 @@ class Health:
         excluded = {call.query["exclude"]} if call.query.get("exclude") else set()
         lines: list[str] = []
         failed: list[str] = []
-        for name, check in self._checks.items():
+        wanted = [name for name in self._checks if name not in excluded]
+        found = dict(zip(wanted, await asyncio.gather(*(self._checks[name]() for name in wanted)), strict=True))
+        for name in self._checks:
             if name in excluded:
                 excluded.discard(name)
                 lines.append(f"[+]{name} excluded: ok")
-                continue
-            why = await check()
-            if why:
+            elif why := found[name]:
                 failed.append(name)
                 lines.append(f"[-]{name} failed: {why}" if call.user.name else f"[-]{name} failed: reason withheld")
             else:

@@ -141,8 +141,9 @@ class GrpcChannel:
             method = self._duplexes[path] = self._channel.stream_stream(path)
         return Duplex(method(metadata=self._metadata), response, self._error)
 
-    async def close(self) -> None:
-        await self._channel.close()
+    async def close(self, *, grace_s: float | None = None) -> None:
+        """Calls under way have `grace_s` to end."""
+        await self._channel.close(grace_s)
 
 
 class Duplex(Generic[Response]):

@@ -21,7 +21,7 @@ from pilothouse.kit.http.server import Server
 from pilothouse.kit.http.tls import server_context
 from pilothouse.main.apiserver_audit import FLAGS as AUDIT_FLAGS
 from pilothouse.main.apiserver_audit import build_auditor
-from pilothouse.main.apiserver_parts import ServerOptions, assemble
+from pilothouse.main.apiserver_parts import STORE_HEALTH_S, ServerOptions, assemble
 from pilothouse.main.apiserver_security import FLAGS as SECURITY_FLAGS
 from pilothouse.main.apiserver_security import authorization_options, foreign_options
 from pilothouse.main.apiserver_store import open_store, read_file
@@ -30,7 +30,7 @@ from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, boolean, cidr, duration, integer, ip_address, listed, port
 from pilothouse.store.base import Store, StoreUnavailable
 from pilothouse.store.encryption import ConfigurationError, EncryptedStore, Rule, rules_of
-from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX
+from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX, LEASE_REUSE_S
 
 FLAGS = (
     Flag("advertise-address", "", "address at which the cluster reaches this server", ip_address),
@@ -50,6 +50,9 @@ FLAGS = (
     Flag(
         "etcd-compaction-interval", COMPACTION_INTERVAL_S, "how long etcd's history is kept; 0 never compacts", duration
     ),
+    Flag("etcd-healthcheck-timeout", STORE_HEALTH_S, "how long the store may take before /livez is red", duration),
+    Flag("etcd-readycheck-timeout", STORE_HEALTH_S, "how long the store may take before /readyz is red", duration),
+    Flag("lease-reuse-duration-seconds", int(LEASE_REUSE_S), "for how long keys that expire share a lease", integer),
     Flag("tls-cert-file", "", "the server's certificate, PEM"),
     Flag("tls-private-key-file", "", "its key, PEM"),
     Flag("client-ca-file", "", "authorities whose client certificates are believed, PEM"),
@@ -108,6 +111,8 @@ def options_of(values: Values) -> ServerOptions:
         security=_security(values),
         proxy_client=_proxy_client(values),
         seats=_seats(values),
+        store_health_s=values.etcd_healthcheck_timeout,
+        store_readiness_s=values.etcd_readycheck_timeout,
         warns_without_effect=values.warn_without_effect,
     )
 

@@ -24,7 +24,7 @@ from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
-from pilothouse.apiserver.health import Health, ping
+from pilothouse.apiserver.health import Health, answering, ping
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
@@ -33,10 +33,11 @@ from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.kit.clock import Clock
 from pilothouse.main.failure import Fatal
-from pilothouse.store.base import Store, StoreUnavailable
+from pilothouse.store.base import Store
 from pilothouse.store.cacher import Cachers
 
 EVENT_TTL_S = 3600.0
+STORE_HEALTH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class ServerOptions:
     """By what extension servers know this one."""
     seats: int = DEFAULT_SEATS
     """How many requests are worked on at once, by all priority levels together."""
+    store_health_s: float = STORE_HEALTH_S
+    store_readiness_s: float = STORE_HEALTH_S
+    """How long the store may take to answer before the server counts as ill, and as not ready."""
     warns_without_effect: bool = False
     """Whether who writes a kind is told that none of Pilothouse's own components acts on it."""
 
@@ -146,17 +150,11 @@ def _trust(options: SecurityOptions) -> Trust:
 
 
 def _paths(options: ServerOptions, store: Store, discovery: Discovery, openapi: OpenApi) -> dict[str, Connector]:
-    async def store_answers() -> str:
-        try:
-            await store.revision()
-        except StoreUnavailable as error:
-            return str(error)
-        return ""
-
-    checks = {"ping": ping, "log": ping, "etcd": store_answers}
+    checks = {"ping": ping, "log": ping, "etcd": answering(store.revision, options.store_health_s)}
+    ready_checks = {**checks, "etcd-readiness": answering(store.revision, options.store_readiness_s)}
     paths: dict[str, Connector] = {"/version": version.serve}
     paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
     paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)
     for name in ("livez", "readyz", "healthz"):
-        paths |= Health(name, checks).paths()
+        paths |= Health(name, ready_checks if name == "readyz" else checks).paths()
     return paths

@@ -12,6 +12,15 @@ from pilothouse.store.base import Store
 from pilothouse.store.etcd.options import EtcdOptions
 from pilothouse.store.sqlite import SqliteStore
 
+ETCD_FLAGS = (
+    "etcd-cafile",
+    "etcd-certfile",
+    "etcd-keyfile",
+    "etcd-prefix",
+    "etcd-compaction-interval",
+    "lease-reuse-duration-seconds",
+)
+
 
 async def open_store(values: Values, clock: Clock, rng: random.Random) -> Store:
     """Raises Fatal for flags that do not fit together, StoreUnavailable."""
@@ -27,9 +36,9 @@ async def open_store(values: Values, clock: Clock, rng: random.Random) -> Store:
 def etcd_options(values: Values) -> EtcdOptions | None:
     """What the flags say about etcd; None without --etcd-servers. Raises Fatal."""
     if not values.etcd_servers:
-        for name in ("cafile", "certfile", "keyfile", "prefix", "compaction-interval"):
-            if values.is_given(f"etcd-{name}"):
-                raise Fatal(f"--etcd-{name} means nothing without --etcd-servers")
+        for name in ETCD_FLAGS:
+            if values.is_given(name):
+                raise Fatal(f"--{name} means nothing without --etcd-servers")
         return None
     if values.is_given("database"):
         raise Fatal("--database and --etcd-servers exclude each other: a cluster's state is in one place")
@@ -42,6 +51,7 @@ def etcd_options(values: Values) -> EtcdOptions | None:
         key=_pem("etcd-keyfile", values.etcd_keyfile),
         prefix=values.etcd_prefix,
         compaction_interval_s=values.etcd_compaction_interval,
+        lease_reuse_s=values.lease_reuse_duration_seconds,
     )
     try:
         options.check()
@@ -50,8 +60,12 @@ def etcd_options(values: Values) -> EtcdOptions | None:
     return options
 
 
-def _pem(flag: str, file: str) -> bytes | None:
-    return read_file(flag, file) if file else None
+def _pem(flag: str, file: str) -> Path | None:
+    """A file that can be read now, and will be read again. Raises Fatal."""
+    if not file:
+        return None
+    read_file(flag, file)
+    return Path(file)
 
 
 def read_file(flag: str, file: str) -> bytes:

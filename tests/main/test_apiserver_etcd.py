@@ -94,6 +94,7 @@ def service(name: str) -> Object:
     [
         (["--etcd-servers=http://a:1", "--database=x"], "--database and --etcd-servers exclude each other"),
         (["--etcd-prefix=/x"], "--etcd-prefix means nothing without --etcd-servers"),
+        (["--lease-reuse-duration-seconds=5"], "--lease-reuse-duration-seconds means nothing without --etcd-servers"),
         (["--etcd-servers=https://a:1", "--etcd-certfile=x"], "--etcd-certfile and --etcd-keyfile go together"),
         (["--etcd-servers=https://a:1", "--etcd-cafile=/none"], "--etcd-cafile /none cannot be read: No such file"),
         (["--etcd-servers=nonsense"], "--etcd-servers: 'nonsense' is no etcd server; give a URL"),
@@ -201,7 +202,8 @@ class TestServers:
         assert codes[0] in (500, 503)
         assert codes[1:] == [503, 503, 500, 500]
         assert "see that a majority of its members runs" in str(refusals[1])
-        assert "[-]etcd failed" in str(refusals[3])
+        assert "[-]etcd failed: the store does not answer within 2 s" in str(refusals[3])
+        assert "[-]etcd-readiness failed" in str(refusals[3])
         stale = await one.client.list(gvr.CONFIG_MAPS, namespace="default", resource_version="0")
         assert "before" in [item["metadata"]["name"] for item in stale.items]
         member.start()

@@ -3,21 +3,25 @@
 A read is tried on the next member until one answers. A write is tried again only if it surely was not made: the connection could not
 be made, or the member said so before it did anything. Any other failure leaves open whether it was made (`OutcomeUnknown`), and is
 never tried again, or it could be made twice. Members without a leader say so at once, since every call demands one.
+
+A member that failed is called again with the certificates that the files hold by then: an expired one shows when a connection is made.
 Source: etcd `client/v3/retry.go`, `api/v3/v3rpc/rpctypes/error.go`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.grpc import GrpcChannel, RpcCode, RpcFailure
+from pilothouse.kit.log import get_logger
 from pilothouse.store.base import OutcomeUnknown, Revision, StoreUnavailable, ValueTooLarge
 from pilothouse.store.etcd.messages import Messages
-from pilothouse.store.etcd.options import EtcdOptions
+from pilothouse.store.etcd.options import EtcdOptions, Material
 
 PATIENCE_S = 5.0
 """How long a call is tried again on other members before it fails."""
@@ -51,22 +55,18 @@ class EtcdClient:
     """See the module. Calls raise StoreUnavailable if no member can answer, RpcFailure for what etcd refuses."""
 
     def __init__(self, options: EtcdOptions, clock: Clock, rng: random.Random) -> None:
+        """Raises OSError if a certificate or key cannot be read."""
         self.messages = Messages()
         self._clock = clock
         self._rng = rng
-        credentials = _credentials(options) if options.is_secure else None
-        self._channels: Sequence[GrpcChannel] = [
-            GrpcChannel(
-                target,
-                credentials=credentials,
-                max_message_bytes=_MAX_MESSAGE_BYTES,
-                metadata=_HAS_LEADER,
-                keepalive_s=_KEEPALIVE_S,
-            )
-            for target in options.targets()
-        ]
+        self._log = get_logger("pilothouse.store.etcd")
+        self._options = options
+        self._material = options.material()
+        self._channels = [_channel(target, options, self._material) for target in options.targets()]
+        self._made_with = [self._material] * len(self._channels)
         self._current = 0
         self._closed = False
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def read(self, path: str, request: Any, response: Any, *, patience_s: float = PATIENCE_S) -> Any:
         """A call that changes nothing."""
@@ -134,7 +134,28 @@ class EtcdClient:
     def leave(self, channel: GrpcChannel | None = None) -> None:
         """Go on with the next member, unless that was done already since `channel` was chosen."""
         if channel is None or channel is self._channels[self._current]:
-            self._current = (self._current + 1) % len(self._channels)
+            failed = self._current
+            self._current = (failed + 1) % len(self._channels)
+            if self._options.is_secure and not self._closed:
+                self._renew(failed)
+
+    def _renew(self, index: int) -> None:
+        """Connect to a member anew if its connection was made with other certificates than the files hold now."""
+        try:
+            self._material = self._options.material()
+        except OSError as error:
+            self._log.warning(
+                "certificates for etcd cannot be read; keeping those that were read before", error=str(error)
+            )
+        if self._made_with[index] == self._material:
+            return
+        old = self._channels[index]
+        self._channels[index] = _channel(old.target, self._options, self._material)
+        self._made_with[index] = self._material
+        self._log.info("etcd is called with other certificates", server=old.target)
+        closing = asyncio.get_running_loop().create_task(old.close(grace_s=_WRITE_S), name="etcd channel closing")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _channel(self) -> GrpcChannel:
         if self._closed:
@@ -143,6 +164,9 @@ class EtcdClient:
 
     async def close(self) -> None:
         self._closed = True
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for channel in self._channels:
             await channel.close()
 
@@ -176,7 +200,16 @@ def _was_not_made(failure: RpcFailure) -> bool:
     return failure.details.startswith(_NOT_CONNECTED) or failure.details in _NOT_MADE
 
 
-def _credentials(options: EtcdOptions) -> Any:
+def _channel(target: str, options: EtcdOptions, material: Material) -> GrpcChannel:
     import grpc
 
-    return grpc.ssl_channel_credentials(options.authority, options.key, options.certificate)
+    credentials = None
+    if options.is_secure:
+        credentials = grpc.ssl_channel_credentials(material.authority, material.key, material.certificate)
+    return GrpcChannel(
+        target,
+        credentials=credentials,
+        max_message_bytes=_MAX_MESSAGE_BYTES,
+        metadata=_HAS_LEADER,
+        keepalive_s=_KEEPALIVE_S,
+    )

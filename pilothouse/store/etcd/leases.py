@@ -1,6 +1,7 @@
 """Leases for keys that expire: one for many keys that expire at about the same time, as upstream shares them.
 
-A key may live a little longer than asked for: by a twentieth, or a minute at most. Source: apiserver `pkg/storage/etcd3/lease_manager.go`.
+A key may live a little longer than asked for: by a twentieth, or by the time for which a lease is used again at most.
+Source: apiserver `pkg/storage/etcd3/lease_manager.go`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 
 from pilothouse.kit.clock import Clock
 from pilothouse.store.etcd.client import EtcdClient
+from pilothouse.store.etcd.options import LEASE_REUSE_S
 
 _SHARE = 0.05
-_SHARE_MAX_S = 60.0
 _KEYS_PER_LEASE = 1000
 
 
@@ -27,8 +28,9 @@ class _Lease:
 class Leases:
     """Gives leases by how long a key is to live."""
 
-    def __init__(self, client: EtcdClient, clock: Clock) -> None:
+    def __init__(self, client: EtcdClient, clock: Clock, *, reuse_s: float = LEASE_REUSE_S) -> None:
         self._client = client
+        self._reuse_s = reuse_s
         self._clock = clock
         self._by_ttl: dict[float, _Lease] = {}
         self._granting = Lock()
@@ -46,7 +48,7 @@ class Leases:
 
     async def _grant(self, ttl_s: float, now: float) -> _Lease:
         messages = self._client.messages
-        whole_s = math.ceil(ttl_s + min(ttl_s * _SHARE, _SHARE_MAX_S))
+        whole_s = math.ceil(ttl_s + min(ttl_s * _SHARE, self._reuse_s))
         # A lease that was granted and is not used expires: trying again does no harm.
         granted = await self._client.read(
             "/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest(TTL=whole_s), messages.LeaseGrantResponse

@@ -87,7 +87,7 @@ class EtcdStore:
         self._feeds = Feeds()
         self._stream = Stream(self._client, self._keys, self._feeds.tell, self._restart, clock, rng)
         self._latest = Latest(self.revision, self._stream)
-        self._leases = Leases(self._client, clock)
+        self._leases = Leases(self._client, clock, reuse_s=options.lease_reuse_s)
         self._compactor = Compactor(self._client, clock, options.compaction_interval_s)
         self._compacts = options.compaction_interval_s > 0
         self._tasks: list[asyncio.Task[None]] = []

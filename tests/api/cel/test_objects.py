@@ -5,7 +5,7 @@ from pilothouse.api.cel.objects import as_maps, unescape
 
 
 @pytest.mark.parametrize(
-    ("expression", "expression"),
+    ("expression", "maps"),
     [
         (
             "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pilothouse.kit.clock import SystemClock
@@ -25,6 +26,11 @@ class Certificates:
         self.stranger = pki.certificate_path("stranger").read_bytes()
         self.certificate = pki.certificate_path("client").read_bytes()
         self.key = pki.key_path("client").read_bytes()
+
+    def become(self, other: Certificates) -> None:
+        """Replace the files by another set's."""
+        for file in (other.pki.certificate_path("ca").parent).iterdir():
+            shutil.copy(file, self.pki.certificate_path("ca").parent / file.name)
 
     def server_flags(self) -> list[str]:
         return [

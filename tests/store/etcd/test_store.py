@@ -358,6 +358,35 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
         assert ["etcd does not answer" in str(refusal) for refusal in refusals] == [True, True]
 
 
+async def test_certificates_may_change_while_they_are_in_use(tmp_path: Path) -> None:
+    """All at once, authorities included: what connects afterwards shows and believes the new ones."""
+    made, next_ones = Certificates(tmp_path), Certificates(tmp_path / "next")
+    files = [made.pki.certificate_path("ca"), made.pki.certificate_path("client"), made.pki.key_path("client")]
+    with Etcd(tmp_path, flags=made.server_flags()) as etcd:
+        store = await EtcdStore.open(EtcdOptions(etcd.urls, *files), SystemClock(), random.Random(1))
+        try:
+            told: list[Change] = []
+            feed = await store.follow(PODS, told.extend, after=await store.revision())
+            await store.put(KEY, b"1")
+            (member,) = etcd.members
+            member.kill()
+            made.become(next_ones)
+            member.start()
+            member.wait()
+            await store.put(KEY, b"2")
+            await feed.fresh()
+            assert [change.value for change in told] == [b"1", b"2"]
+            files[1].unlink()
+            member.kill()
+            with pytest.raises(StoreUnavailable):
+                await store.get(KEY)
+            member.start()
+            member.wait()
+            assert await state(store, PODS) == {KEY: (b"2", told[-1].revision)}
+        finally:
+            await store.close()
+
+
 async def test_conflicts_name_where_the_key_is(store: EtcdStore) -> None:
     with pytest.raises(WriteConflict) as refused:
         await store.delete(KEY, expect=ABSENT)
