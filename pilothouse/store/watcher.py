@@ -11,6 +11,8 @@ from pilothouse.store.selection import Selection
 
 QUEUE_EVENTS = 4096
 """A client that is this many events behind is cut off; it comes back with the resourceVersion it has reached."""
+QUEUE_BYTES = 16 * 1024 * 1024
+"""And one that has let so many bytes of events wait. Watchers of the same form share them, but the slowest keeps them alone."""
 CHUNK_BYTES = 256 * 1024
 """How much of the initial events is encoded at a time."""
 
@@ -21,7 +23,7 @@ class Watcher:
     `async for chunk in watcher` gives joined bytes; `batch` gives the same event by event. Only one reader at a time.
     """
 
-    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_wake", "encoder", "revision", "selection")
+    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_queued_bytes", "_wake", "encoder", "revision", "selection")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Watcher:
         self._past: Iterator[bytes] | None = past
         self._leave = leave
         self._queue: list[bytes] = []
+        self._queued_bytes = 0
         self._wake: Callable[[], object] | None = None
         self._is_ended = False
 
@@ -51,10 +54,11 @@ class Watcher:
     def push(self, line: bytes) -> None:
         """Queue one encoded event."""
         queue = self._queue
-        if len(queue) >= QUEUE_EVENTS:
+        if len(queue) >= QUEUE_EVENTS or self._queued_bytes >= QUEUE_BYTES:
             self.end()
             return
         queue.append(line)
+        self._queued_bytes += len(line)
         wake = self._wake
         if wake is not None:
             self._wake = None
@@ -81,6 +85,7 @@ class Watcher:
         if not self._queue:
             return None if self._is_ended else ()
         queue, self._queue = self._queue, []
+        self._queued_bytes = 0
         return queue
 
     def when_more(self, wake: Callable[[], object]) -> None:

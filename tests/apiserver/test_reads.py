@@ -217,12 +217,34 @@ async def test_a_watch_of_tables(server: Harness) -> None:
     assert seen[0]["object"]["rows"][0]["cells"][0] == "a"
 
 
+async def test_any_state_is_listed_whole_whatever_the_limit(server: Harness) -> None:
+    listing = await server.json("GET", CONFIG_MAPS, query="resourceVersion=0&limit=1")
+    assert len(listing["items"]) == 4
+    assert listing["metadata"].keys() == {"resourceVersion"}
+    listing = await server.json("GET", CONFIG_MAPS, query="resourceVersion=1&resourceVersionMatch=NotOlderThan&limit=1")
+    assert (len(listing["items"]), listing["metadata"]["remainingItemCount"]) == (1, 3)
+
+
 async def test_a_watch_ends_at_its_time(server: Harness) -> None:
     response = await server.request("GET", CONFIG_MAPS, query="watch=1&timeoutSeconds=5")
     assert not isinstance(response.body, bytes)
     await server.clock.advance(6)
     chunks = [chunk async for chunk in response.body]
     assert b"".join(chunks).count(b'"ADDED"') == 4
+
+
+async def test_a_watch_with_bookmarks_gets_a_last_one_just_before_its_end(server: Harness) -> None:
+    query = "watch=1&timeoutSeconds=5&resourceVersion=0&allowWatchBookmarks=true"
+    response = await server.request("GET", CONFIG_MAPS, query=query)
+    assert not isinstance(response.body, bytes)
+    await server.client.create(gvr.PODS, pod())
+    await server.clock.advance(3.5)
+    await server.client.create(gvr.CONFIG_MAPS, config_map("z"))
+    await server.clock.advance(2)
+    events = [orjson.loads(line) async for chunk in response.body for line in chunk.splitlines()]
+    assert [event["type"] for event in events] == [*["ADDED"] * 4, "BOOKMARK", "ADDED"]
+    pod_version = (await server.client.get(gvr.PODS, "default", "p"))["metadata"]["resourceVersion"]
+    assert events[4]["object"]["metadata"] == {"resourceVersion": pod_version}
 
 
 async def test_stopping_ends_watches(server: Harness) -> None:

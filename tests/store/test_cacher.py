@@ -24,7 +24,7 @@ from pilothouse.store.local import LocalStore
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.ring import MAX_EVENTS
 from pilothouse.store.sqlite import SqliteStore
-from pilothouse.store.watcher import QUEUE_EVENTS, Watcher
+from pilothouse.store.watcher import QUEUE_BYTES, QUEUE_EVENTS, Watcher
 from tests.store.objects import NODE, POD, pod, pod_key
 
 
@@ -160,6 +160,20 @@ async def test_a_slow_watcher_is_cut_off_and_the_others_go_on(store: MemoryStore
     assert seen == QUEUE_EVENTS + 10
     assert sum([len(chunk.splitlines()) async for chunk in slow]) == QUEUE_EVENTS
     assert await slow.batch() == ()
+
+
+async def test_a_slow_watcher_of_large_objects_is_cut_off_by_their_size(store: MemoryStore, cacher: Cacher) -> None:
+    text = "x" * 1_000_000
+    slow, fast = [await cacher.watch(after=cacher.revision) for _ in range(2)]
+    for number in range(QUEUE_BYTES // len(text) + 2):
+        await store.put(pod_key("a", "p"), pod("a", "p", text=f"{number}{text}"))
+        assert len(await fast.batch()) == 1
+    got = 0
+    while lines := await slow.batch():
+        got += len(b"".join(lines))
+    assert QUEUE_BYTES <= got < QUEUE_BYTES + 2 * len(text)
+    assert len(cacher._audience) == 1
+    fast.close()
 
 
 async def test_a_value_that_is_no_object_counts_as_not_there(store: MemoryStore, cacher: Cacher) -> None:

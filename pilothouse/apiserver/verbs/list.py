@@ -53,8 +53,12 @@ def named_options(call: Call, options: ListOptions) -> ListOptions:
 
 
 async def read(cacher: Cacher, namespace: str, options: ListOptions) -> Listing:
-    """The page that `options` ask for, by upstream's rules for `resourceVersion` and `resourceVersionMatch`."""
+    """The page that `options` ask for, by upstream's rules for `resourceVersion` and `resourceVersionMatch`.
+
+    Who takes any state (0) gets all of it, whatever the limit: caches of clients begin so.
+    """
     after = ""
+    limit = 0 if options.resource_version == "0" else options.limit
     at: Revision | None = None
     wanted = Revision(int(options.resource_version or 0))
     if options.continue_token:
@@ -70,10 +74,10 @@ async def read(cacher: Cacher, namespace: str, options: ListOptions) -> Listing:
     elif wanted:
         await cacher.reach(wanted)
     if at is None:
-        return cacher.list(namespace, labels=options.labels, fields=options.fields, after=after, limit=options.limit)
+        return cacher.list(namespace, labels=options.labels, fields=options.fields, after=after, limit=limit)
     try:
         return await cacher.list_at(
-            at, namespace, labels=options.labels, fields=options.fields, after=after, limit=options.limit
+            at, namespace, labels=options.labels, fields=options.fields, after=after, limit=limit
         )
     except Expired:
         if not options.continue_token:

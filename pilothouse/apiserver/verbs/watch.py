@@ -17,6 +17,8 @@ from pilothouse.kit.http.message import Response
 from pilothouse.store.base import Revision
 from pilothouse.store.watcher import Watcher
 
+LAST_BOOKMARK_S = 2.0
+"""How long before its end a watch is told where it is. Source: apiserver `pkg/storage/cacher/cache_watcher.go`."""
 MIN_TIMEOUT_S = 1800
 """A watch without `timeoutSeconds` lasts between this and twice as long, so that clients do not all come back at once."""
 
@@ -40,17 +42,30 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
     except Expired as error:
         return watch_error(call, error)
     timeout_s = options.timeout_s or MIN_TIMEOUT_S * (1 + rng.random())
-    return Response(200, WATCH_HEADERS[call.output.media_type], TimedWatch(watcher, clock, timeout_s))
+    last_bookmark = (lambda: watcher.bookmark(cacher.revision)) if options.allow_bookmarks else None
+    return Response(200, WATCH_HEADERS[call.output.media_type], TimedWatch(watcher, clock, timeout_s, last_bookmark))
 
 
 class TimedWatch(Feed):
-    """A watch that ends by itself after `timeout_s`."""
+    """A watch that ends by itself after `timeout_s`, shortly after a last bookmark from which its client can go on."""
 
-    __slots__ = ("_timer", "_watcher")
+    __slots__ = ("_clock", "_last_bookmark", "_timer", "_watcher")
 
-    def __init__(self, watcher: Watcher, clock: Clock, timeout_s: float) -> None:
+    def __init__(
+        self, watcher: Watcher, clock: Clock, timeout_s: float, last_bookmark: Callable[[], None] | None = None
+    ) -> None:
         self._watcher = watcher
-        self._timer = clock.call_later(timeout_s, watcher.end)
+        self._clock = clock
+        self._last_bookmark = last_bookmark
+        if last_bookmark is None or timeout_s <= LAST_BOOKMARK_S:
+            self._timer = clock.call_later(timeout_s, watcher.end)
+        else:
+            self._timer = clock.call_later(timeout_s - LAST_BOOKMARK_S, self._end_soon)
+
+    def _end_soon(self) -> None:
+        assert self._last_bookmark is not None
+        self._timer = self._clock.call_later(LAST_BOOKMARK_S, self._watcher.end)
+        self._last_bookmark()
 
     def take(self) -> bytes | None:
         lines = self._watcher.take()
