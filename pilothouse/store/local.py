@@ -166,7 +166,7 @@ class LocalStore:
         else:
             for _, answer in waiting:
                 if not answer.done():
-                    answer.set_exception(StoreUnavailable(str(error)))
+                    answer.set_exception(type(error)(str(error)))
         self._continue()
 
     def _continue(self) -> None:

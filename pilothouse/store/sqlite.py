@@ -111,10 +111,14 @@ class SqliteLog:
                 (free,) = execute("PRAGMA freelist_count").fetchone()
                 if free > _FREE_PAGES:
                     execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-            execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
             return self._file.unavailable(error)
+        try:
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            return self._file.undone(error)
         return None
 
     def _roll_back(self) -> None:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from pilothouse.store.base import StoreUnavailable
+from pilothouse.store.base import OutcomeUnknown, StoreUnavailable
 
 _APPLICATION_ID = 0x50494C4F
 _SCHEMA_VERSION = 1
@@ -58,6 +58,17 @@ class SqliteFile:
     def unavailable(self, error: sqlite3.Error | OSError) -> StoreUnavailable:
         """`error` in a sentence that says what happened, to which file, and what to do."""
         return StoreUnavailable(_explain(self.path, error))
+
+    def undone(self, error: sqlite3.Error) -> StoreUnavailable:
+        """The same for a commit that failed.
+
+        If it is the disk that failed, all may have been written and only not be known to be safe: should the process end before the
+        next commit, the next start finds it done.
+        """
+        text = _explain(self.path, error)
+        code = getattr(error, "sqlite_errorcode", None)
+        is_known = code is not None and code & 0xFF != sqlite3.SQLITE_IOERR
+        return StoreUnavailable(text) if is_known else OutcomeUnknown(text)
 
     def _take_lock(self) -> int:
         path = self.path.with_name(self.path.name + ".lock")
