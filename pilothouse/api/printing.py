@@ -24,19 +24,25 @@ def to_table(
     metadata: Mapping[str, Any] | None = None,
     include: str = "Metadata",
     version: str = "v1",
+    headers: bool = True,
 ) -> Object:
     """A Table of `objects`; `metadata` is the list's (resourceVersion, continue, remainingItemCount).
 
-    `include` says what a row carries of its object: `None`, `Metadata` or `Object`. `now` is in seconds since the epoch.
+    `include` says what a row carries of its object: `None`, `Metadata` or `Object`. `now` is in seconds since the epoch. Without
+    `headers`, the definitions of the columns are null, as in all events of a watch but its first.
     """
-    columns = resource.columns or (NAME, AGE)
+    columns = columns_of(resource)
     return {
         "kind": "Table",
         "apiVersion": f"{META_GROUP}/{version}",
         "metadata": dict(metadata or {}),
-        "columnDefinitions": column_definitions(columns),
+        "columnDefinitions": column_definitions(columns) if headers else None,
         "rows": [_row(resource, columns, obj, now, include, version) for obj in objects],
     }
+
+
+def columns_of(resource: Resource) -> Sequence[Column]:
+    return resource.columns or (NAME, AGE)
 
 
 def column_definitions(columns: Sequence[Column]) -> list[Object]:

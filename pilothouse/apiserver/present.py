@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
 from pilothouse.api.status import BadRequest, NotAcceptable, StatusError
 from pilothouse.apiserver import errors
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.negotiate import JSON, PLAIN, PROTOBUF, STREAMED, YAML, Output, Shape, negotiate, wants_indent
+from pilothouse.kit.http.feed import Feed
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.store.base import Revision
 from pilothouse.store.cached import Cached
@@ -45,7 +47,7 @@ async def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes
         return body_response(call, code, wire)
     obj = orjson.loads(wire)
     if output.shape is Shape.TABLE:
-        return value_response(call, code, _table(endpoint, [obj], call.query, output, now, obj["metadata"]))
+        return value_response(call, code, _table(endpoint, [obj], call.query, output, now, _revision_of(obj)))
     if output.shape is Shape.PARTIAL:
         return value_response(call, code, partial(obj, output.version))
     return value_response(call, code, obj)
@@ -227,7 +229,7 @@ class PartialLines(ObjectLines):
 
 
 class TableLines(ObjectLines):
-    """Watch events with a table of one row."""
+    """Watch events with a table of one row. None has the definitions of columns, so that all watchers share them: see `HeadedFeed`."""
 
     def __init__(self, endpoint: Endpoint, output: Output, query: Mapping[str, str], clock_now: Any) -> None:
         super().__init__(endpoint)
@@ -236,10 +238,39 @@ class TableLines(ObjectLines):
         self._now = clock_now
 
     def form(self, obj: Object) -> Object:
-        return _table(self._endpoint, [obj], self._query, self._output, self._now(), obj["metadata"])
+        return self._table(obj, self._query)
 
     def bookmark_form(self, obj: Object) -> Object:
-        return _table(self._endpoint, [obj], self._query, self._output, self._now(), obj["metadata"])
+        """The end of initial events is told by the row's object, which is there even if the client wants none."""
+        return self._table(obj, {} if "annotations" in obj["metadata"] else self._query)
+
+    def _table(self, obj: Object, query: Mapping[str, str]) -> Object:
+        return _table(self._endpoint, [obj], query, self._output, self._now(), _revision_of(obj), headers=False)
+
+
+class HeadedFeed(Feed):
+    """A watch in tables: the first event that the client gets has the definitions of the columns, and no other."""
+
+    __slots__ = ("_columns", "_feed")
+
+    def __init__(self, feed: Feed, resource: Resource) -> None:
+        from pilothouse.api.printing import column_definitions, columns_of
+
+        self._feed = feed
+        self._columns = b'"columnDefinitions":' + orjson.dumps(column_definitions(columns_of(resource)))
+
+    def take(self) -> bytes | None:
+        lines = self._feed.take()
+        if lines and self._columns:
+            lines = lines.replace(b'"columnDefinitions":null', self._columns, 1)
+            self._columns = b""
+        return lines
+
+    def when_more(self, wake: Callable[[], None]) -> None:
+        self._feed.when_more(wake)
+
+    def close(self) -> None:
+        self._feed.close()
 
 
 class MessageFrames:
@@ -281,6 +312,12 @@ def _bookmark(gvr: GVR, revision: Revision, initial_events_end: bool) -> Object:
     return {"kind": gvr.kind, "apiVersion": gvr.api_version, "metadata": metadata}
 
 
+def _revision_of(obj: Object) -> Object:
+    """The metadata of one object's table. What is answered and not kept has no revision."""
+    revision = obj["metadata"].get("resourceVersion")
+    return {"resourceVersion": revision} if revision else {}
+
+
 def _table(
     endpoint: Endpoint,
     objects: Iterable[Object],
@@ -288,13 +325,17 @@ def _table(
     output: Output,
     now: float,
     metadata: Mapping[str, Any],
+    *,
+    headers: bool = True,
 ) -> Object:
     from pilothouse.api.printing import to_table
 
     include = query.get("includeObject", "") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
-    return to_table(endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version)
+    return to_table(
+        endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version, headers=headers
+    )
 
 
 def _wants_gzip(request: Request) -> bool:

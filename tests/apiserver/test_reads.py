@@ -110,6 +110,7 @@ async def test_every_answer_has_an_audit_id(server: Harness) -> None:
 async def test_forms_of_one_object(server: Harness) -> None:
     table = await server.json("GET", f"{CONFIG_MAPS}/a", headers=TABLE)
     assert (table["kind"], table["rows"][0]["cells"][0]) == ("Table", "a")
+    assert table["metadata"] == {"resourceVersion": table["rows"][0]["object"]["metadata"]["resourceVersion"]}
     partial = await server.json("GET", f"{CONFIG_MAPS}/a", headers=PARTIAL)
     assert set(partial) == {"kind", "apiVersion", "metadata"}
     response = await server.request("GET", f"{CONFIG_MAPS}/a", headers={"accept": "application/yaml"})
@@ -215,6 +216,20 @@ async def test_a_watch_of_tables(server: Harness) -> None:
     seen = await events(server, "", 4, headers=TABLE)
     assert {each["object"]["kind"] for each in seen} == {"Table"}
     assert seen[0]["object"]["rows"][0]["cells"][0] == "a"
+    assert [event["object"]["columnDefinitions"] is None for event in seen] == [False, True, True, True]
+    gotten = await server.json("GET", f"{CONFIG_MAPS}/a", headers=TABLE)
+    assert seen[0]["object"] == gotten
+    assert seen[1]["object"]["metadata"] == {
+        "resourceVersion": seen[1]["object"]["rows"][0]["object"]["metadata"]["resourceVersion"]
+    }
+
+
+async def test_the_end_of_initial_events_is_told_in_a_row_without_objects(server: Harness) -> None:
+    query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&includeObject=None"
+    seen = await events(server, query, 5, headers=TABLE)
+    assert [event["object"]["rows"][0]["object"] for event in seen[:4]] == [None] * 4
+    (row,) = seen[4]["object"]["rows"]
+    assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
 async def test_any_state_is_listed_whole_whatever_the_limit(server: Harness) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pilothouse.api.status import Expired
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.negotiate import Shape
 from pilothouse.apiserver.options import list_options
-from pilothouse.apiserver.present import WATCH_HEADERS, watch_encoder, watch_error
+from pilothouse.apiserver.present import WATCH_HEADERS, HeadedFeed, watch_encoder, watch_error
 from pilothouse.apiserver.verbs.list import named_options
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.feed import Feed
@@ -43,7 +44,10 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
         return watch_error(call, error)
     timeout_s = options.timeout_s or MIN_TIMEOUT_S * (1 + rng.random())
     last_bookmark = (lambda: watcher.bookmark(cacher.revision)) if options.allow_bookmarks else None
-    return Response(200, WATCH_HEADERS[call.output.media_type], TimedWatch(watcher, clock, timeout_s, last_bookmark))
+    feed: Feed = TimedWatch(watcher, clock, timeout_s, last_bookmark)
+    if call.output.shape is Shape.TABLE:
+        feed = HeadedFeed(feed, endpoint.resource)
+    return Response(200, WATCH_HEADERS[call.output.media_type], feed)
 
 
 class TimedWatch(Feed):
