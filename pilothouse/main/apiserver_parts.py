@@ -24,7 +24,7 @@ from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
-from pilothouse.apiserver.health import Health, answering, ping
+from pilothouse.apiserver.health import STARTED, Health, answering, ping
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
@@ -107,7 +107,15 @@ async def assemble(
         paths={**secured.paths, **_paths(options, store, discovery, openapi)},
         write_warnings=effects.warnings() if options.warns_without_effect else None,
     )
-    aggregator = Aggregator(server, objects, discovery.serve_remote, clock, rng, credentials=options.proxy_client)
+    aggregator = Aggregator(
+        server,
+        objects,
+        discovery.serve_remote,
+        clock,
+        rng,
+        credentials=options.proxy_client,
+        describe=openapi.serve_remote,
+    )
     publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)
     custom = CustomResources(server, publish, clock, webhooks=secured.webhooks, rng=rng)
     await custom.open()
@@ -151,7 +159,10 @@ def _trust(options: SecurityOptions) -> Trust:
 
 def _paths(options: ServerOptions, store: Store, discovery: Discovery, openapi: OpenApi) -> dict[str, Connector]:
     checks = {"ping": ping, "log": ping, "etcd": answering(store.revision, options.store_health_s)}
-    ready_checks = {**checks, "etcd-readiness": answering(store.revision, options.store_readiness_s)}
+    readiness = {"etcd-readiness": answering(store.revision, options.store_readiness_s), "informer-sync": ping}
+    started = dict.fromkeys(STARTED, ping)
+    ready_checks = checks | readiness | started
+    checks |= started
     paths: dict[str, Connector] = {"/version": version.serve}
     paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
     paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)

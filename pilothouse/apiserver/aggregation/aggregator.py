@@ -20,6 +20,7 @@ from pilothouse.api.user import User
 from pilothouse.api.views.endpoint_slice import SERVICE_NAME_LABEL
 from pilothouse.apiserver.aggregation import availability
 from pilothouse.apiserver.aggregation.backend import Backend, Credentials
+from pilothouse.apiserver.aggregation.description import Describe, Description, document_url, no_description
 from pilothouse.apiserver.aggregation.discovered import RemoteVersion
 from pilothouse.apiserver.aggregation.local import ALWAYS, AT_START, local_service, managed_as, name_of
 from pilothouse.apiserver.app import ApiServer, Connector
@@ -57,6 +58,7 @@ class Aggregator:
         rng: random.Random,
         *,
         credentials: Credentials | None = None,
+        describe: Describe = no_description,
     ) -> None:
         self._server = server
         self._objects = objects
@@ -64,6 +66,8 @@ class Aggregator:
         self._clock = clock
         self._rng = rng
         self._credentials = credentials
+        self._describe = describe
+        self._descriptions: dict[str, Description] = {}
         self._queue: WorkQueue[str] = WorkQueue(clock, policy=_POLICY)
         self._backends: dict[str, Backend] = {}
         self._versions: dict[str, RemoteVersion] = {}
@@ -142,6 +146,8 @@ class Aggregator:
         if backend is not None:
             self._server.delegates.pop(backend.path, None)
             del self._versions[name]
+            if self._descriptions.pop(backend.path.strip("/"), None) is not None:
+                self._describe(self._descriptions)
             self._publish(tuple(self._versions.values()))
 
     def _tell(self, name: str, version: RemoteVersion) -> None:
@@ -197,8 +203,22 @@ class Aggregator:
             ),
         )
         await self._write(name, finding.condition)
+        if is_available:
+            await self._look_up_description(name, backend)
         self._queue.add_after(name, RESYNC_S)
         return not finding.has_failed
+
+    async def _look_up_description(self, name: str, backend: Backend) -> None:
+        url = await document_url(backend, self._objects)
+        path = backend.path.strip("/")
+        known = self._descriptions.get(path)
+        if self._backends.get(name) is not backend or url == (known.url if known is not None else ""):
+            return
+        if url:
+            self._descriptions[path] = Description(url, lambda call: self._server.delegates[backend.path](call))
+        else:
+            del self._descriptions[path]
+        self._describe(self._descriptions)
 
     async def _keep(self, name: str) -> None:
         """Make, mend or remove the APIService of a group version that this server serves itself."""

@@ -25,7 +25,7 @@ from pilothouse.kit.http.client import ConnectionFailed
 CHECK_TIMEOUT_S = 5.0
 ATTEMPTS = 5
 MAX_ANSWER_BYTES = 8 << 20
-_AGGREGATOR = User("system:kube-aggregator", groups=("system:masters",))
+AGGREGATOR = User("system:kube-aggregator", groups=("system:masters",))
 LOCAL: Mapping[str, str] = {
     "type": "Available",
     "status": "True",
@@ -111,7 +111,7 @@ async def ask_any(backend: Backend, addresses: Sequence[Address]) -> Finding:
 
 async def _ask(backend: Backend, address: Address) -> Finding:
     url = f"https://{address[0]}:{address[1]}{backend.path}"
-    headers = identified({"accept": "application/json"}, _AGGREGATOR)
+    headers = identified({"accept": "application/json"}, AGGREGATOR)
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             code, _, body = await fetch("GET", backend.target(address, backend.path), headers)

@@ -29,6 +29,7 @@ from pilothouse.apiserver.openapi import documents, gnostic
 from pilothouse.kit.http.message import Response
 
 if TYPE_CHECKING:
+    from pilothouse.apiserver.aggregation.description import Description
     from pilothouse.apiserver.crd.kinds import CustomKind
 
 V2_PATH = "/openapi/v2"
@@ -45,6 +46,7 @@ class OpenApi:
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._resources = tuple(resources)
         self._custom: tuple[CustomKind, ...] = ()
+        self._remote: Mapping[str, Description] = {}
         self._made: dict[tuple[str, str], bytes] = {}
         self._making = asyncio.Lock()
 
@@ -53,6 +55,10 @@ class OpenApi:
         changed = {_name(kind.resource.gvr) for kind in (*self._custom, *kinds)}
         self._custom = tuple(kinds)
         self._made = {key: made for key, made in self._made.items() if key[0] != "v2" and key[0] not in changed}
+
+    def serve_remote(self, descriptions: Mapping[str, Description]) -> None:
+        """Name the documents of extension servers, by group version, and pass requests for them on."""
+        self._remote = descriptions
 
     async def serve(self, call: Call) -> Response:
         """Raises NotFound for a group version that is not served, NotAcceptable where no form is wanted that there is."""
@@ -65,6 +71,8 @@ class OpenApi:
         if path == V3_PATH:
             return self._index()
         name = path.removeprefix(f"{V3_PATH}/")
+        if (remote := self._remote.get(name)) is not None:
+            return await remote.serve(call)
         if name not in self._names and not self._custom_of(name):
             raise NotFound("the server could not find the requested resource")
         digest = self._hash(name)
@@ -81,6 +89,7 @@ class OpenApi:
             name: {"serverRelativeURL": f"{V3_PATH}/{name}?hash={self._hash(name)}"}
             for name in sorted({*self._names, *(_name(kind.resource.gvr) for kind in self._custom)})
         }
+        paths |= {name: {"serverRelativeURL": remote.url} for name, remote in sorted(self._remote.items())}
         return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
 
     def _version_2(self) -> Object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import orjson
@@ -16,8 +16,11 @@ from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.status import NotFound
 from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.aggregation.backend import Credentials
+from pilothouse.apiserver.aggregation.description import Description
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.objects import CachedObjects
+from pilothouse.apiserver.openapi.server import OpenApi
+from pilothouse.apiserver.proxy.backend import read_some
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.pki import Authority, Certificate, Pki
 from tests.apiserver.harness import Harness
@@ -51,6 +54,7 @@ class Extension:
         self._tls.verify_mode = ssl.CERT_REQUIRED
         self.heads: list[str] = []
         self.code = 200
+        self.described: object = {}
 
     async def __aenter__(self) -> Extension:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
@@ -70,8 +74,9 @@ class Extension:
                 writer.write((await reader.read(100)).upper())
                 return
             path = line.split(" ")[1]
-            body = orjson.dumps(RESOURCE_LIST if path == PREFIX else {"path": path})
-            if path != PREFIX:
+            documents = {PREFIX: RESOURCE_LIST, "/openapi/v3": {"paths": self.described}}
+            body = orjson.dumps(documents.get(path, {"path": path}))
+            if path not in documents:
                 self.heads.append(head)
             writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n" % self.code)
             writer.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
@@ -85,6 +90,8 @@ class World:
         self.pki = pki
         self.extension = extension
         self.discovery = Discovery(RESOURCES, server_address="x")
+        self.openapi = OpenApi(RESOURCES)
+        self.is_described = asyncio.Event()
         app = self.harness.app
         by_gvr = {resource.gvr: resource for resource in RESOURCES}
         self.aggregator = Aggregator(
@@ -93,10 +100,23 @@ class World:
             self.discovery.serve_remote,
             self.harness.clock,
             self.harness.rng,
+            describe=self.describe,
             credentials=Credentials(pki.certificate_path("front-proxy-client"), pki.key_path("front-proxy-client")),
         )
         for path in ("/apis", "/apis/"):
             app._paths[path] = self.discovery.serve
+        for path in ("/openapi/v3", "/openapi/v3/"):
+            app._paths[path] = self.openapi.serve
+
+    def describe(self, descriptions: Mapping[str, Description]) -> None:
+        self.openapi.serve_remote(descriptions)
+        self.is_described.set()
+
+    async def described(self) -> dict[str, Any]:
+        """The paths of the OpenAPI index once they have been told again."""
+        await asyncio.wait_for(self.is_described.wait(), 10)
+        self.is_described.clear()
+        return dict((await self.harness.json("GET", "/openapi/v3"))["paths"])
 
     def service(self, port: int | None = None) -> dict[str, Any]:
         spec = {"type": "ExternalName", "externalName": "localhost"}
@@ -199,6 +219,27 @@ async def test_discovery_names_the_group(world: World) -> None:
     await world.harness.client.delete(gvr.API_SERVICES, "", NAME)
     assert (await world.groups())["groups"][-1]["name"] != "wardle.example.com"
     assert (await world.harness.request("GET", f"{PREFIX}/flunders")).status == 404
+
+
+async def test_openapi_names_the_documents_of_extension_servers_and_passes_them_on(world: World) -> None:
+    client, json = world.harness.client, world.harness.json
+    name, url = PREFIX.strip("/"), f"/openapi/v3{PREFIX}?hash=ABC"
+    world.extension.described = {name: {"serverRelativeURL": url}, "apis/apps/v1": {"serverRelativeURL": "/other"}}
+    own = (await json("GET", "/openapi/v3"))["paths"]
+    assert (await json("GET", f"/openapi/v3{PREFIX}"))["code"] == 404
+    await client.create(gvr.SERVICES, world.service())
+    await client.create(gvr.API_SERVICES, world.api_service())
+    assert await world.described() == {**own, name: {"serverRelativeURL": url}}
+    response = await world.harness.request("GET", f"/openapi/v3{PREFIX}", query="hash=ABC")
+    assert orjson.loads(await read_some(response.body)) == {"path": url}
+    world.extension.described = "nothing of use"
+    await world.harness.clock.advance(31)
+    assert await world.described() == own
+    world.extension.described = {name: {"serverRelativeURL": url}}
+    await world.harness.clock.advance(31)
+    assert name in await world.described()
+    await client.delete(gvr.API_SERVICES, "", NAME)
+    assert await world.described() == own
 
 
 async def test_what_is_missing_is_told(world: World) -> None:
