@@ -74,22 +74,27 @@ class LogFile:
         self._path.replace(self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}"))
         self._file = self._open()
         self._size = 0
-        kept = self._drop_old()
-        if self._compresses:
-            if self._compressing is not None:
-                self._compressing.join()
-            plain = [backup for backup in kept if backup.suffix != ".gz"]
-            self._compressing = threading.Thread(target=_compress, args=(plain,), name="audit-log-compress")
-            self._compressing.start()
+        if not self._compresses:
+            self._drop_old(self._clock.now())
+            return
+        tidying = threading.Thread(target=self._tidy, args=(self._compressing, self._clock.now()), name="audit-log")
+        self._compressing = tidying
+        tidying.start()
 
-    def _drop_old(self) -> list[Path]:
+    def _tidy(self, before: threading.Thread | None, now: float) -> None:
+        """In a thread of its own, after the one `before`: remove old files and compress those that stay."""
+        if before is not None:
+            before.join()
+        _compress([backup for backup in self._drop_old(now) if backup.suffix != ".gz"])
+
+    def _drop_old(self, now: float) -> list[Path]:
         """Remove the old files that are too many or too old; those that stay, the newest first."""
         pattern = f"{self._path.stem}-*{self._path.suffix}"
         parent = self._path.parent
         backups = sorted([*parent.glob(pattern), *parent.glob(f"{pattern}.gz")], reverse=True)
         kept = []
         for number, backup in enumerate(backups):
-            age_s = self._clock.now() - backup.stat().st_mtime
+            age_s = now - backup.stat().st_mtime
             is_old = self._max_age_days and age_s > self._max_age_days * _DAY_S
             if is_old or (self._max_backups and number >= self._max_backups):
                 backup.unlink(missing_ok=True)

@@ -174,7 +174,7 @@ async def test_annotations(tmp_path: Path) -> None:
     }
     assert complete[4]["annotations"] == {"authorization.k8s.io/reason": "internal error"}
     assert complete[4]["responseStatus"]["code"] == 500
-    assert (gate.verdicts[Verdict.ALLOW], gate.verdicts[Verdict.DENY], gate.errors) == (3, 1, 1)
+    assert (gate.allowed, gate.denied, gate.undecided, gate.errors) == (3, 1, 0, 1)
 
 
 class Deciding:
