@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pilothouse.api import status
@@ -44,9 +44,8 @@ class Options:
     node_cidr_mask_ipv6: int = 64
     root_ca: str = ""
     """PEM of the authority that signs the API server's certificate; empty: none is published."""
-    signing_cert_file: str = ""
-    """PEM of the authority that signs certificate requests; empty: none are signed."""
-    signing_key_file: str = ""
+    signing_files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By signer: the authority that signs certificate requests, and its key, in PEM. Signers without one sign nothing."""
     signing_duration_s: float = 365 * 24 * 3600.0
     node_monitor_period_s: float = 5.0
     node_monitor_grace_s: float = 50.0

@@ -17,6 +17,8 @@ from pilothouse.main.component import Component
 from pilothouse.main.connect import KUBECONFIG, connect
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, boolean, duration, integer, listed
+from pilothouse.main.signing import FLAGS as SIGNING_FLAGS
+from pilothouse.main.signing import signing_files
 
 NAME = "kube-controller-manager"
 _DEFAULTS = Options()
@@ -35,8 +37,7 @@ FLAGS = (
     Flag("terminated-pod-gc-threshold", _DEFAULTS.terminated_pod_threshold, "how many ended pods are kept", integer),
     Flag("max-endpoints-per-slice", _DEFAULTS.max_endpoints_per_slice, "size of an EndpointSlice", integer),
     Flag("root-ca-file", "", "authority to publish in every namespace as kube-root-ca.crt"),
-    Flag("cluster-signing-cert-file", "", "authority that signs certificate requests, PEM"),
-    Flag("cluster-signing-key-file", "", "its key, PEM"),
+    *SIGNING_FLAGS,
     Flag("cluster-signing-duration", _DEFAULTS.signing_duration_s, "the longest that certificates live", duration),
     Flag("use-service-account-credentials", False, "write as a service account for each controller", boolean),
     *election.FLAGS,
@@ -51,16 +52,13 @@ def options_of(values: Values) -> Options:
             root_ca = Path(values.root_ca_file).read_text()
         except OSError as error:
             raise Fatal(f"--root-ca-file {values.root_ca_file} cannot be read: {error.strerror}") from error
-    if bool(values.cluster_signing_cert_file) != bool(values.cluster_signing_key_file):
-        raise Fatal("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     return Options(
         cluster_cidrs=values.cluster_cidr if values.allocate_node_cidrs else (),
         service_cidrs=values.service_cluster_ip_range,
         node_cidr_mask_ipv4=values.node_cidr_mask_size_ipv4,
         node_cidr_mask_ipv6=values.node_cidr_mask_size_ipv6,
         root_ca=root_ca,
-        signing_cert_file=values.cluster_signing_cert_file,
-        signing_key_file=values.cluster_signing_key_file,
+        signing_files=signing_files(values),
         signing_duration_s=values.cluster_signing_duration,
         node_monitor_period_s=values.node_monitor_period,
         node_monitor_grace_s=values.node_monitor_grace_period,

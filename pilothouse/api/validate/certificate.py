@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from collections.abc import Sequence
 
 from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, not_supported, required
 from pilothouse.api.validate.difference import difference
@@ -17,24 +19,31 @@ _USAGES = (
 )  # fmt: skip
 _DECISIONS = ("Approved", "Denied")
 _LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
+_find_blocks = re.compile(rb"-----BEGIN ([^-\n]+)-----(.*?)-----END \1-----", re.DOTALL).findall
 _SPEC = Path("spec")
 _CONDITIONS = Path("status.conditions")
 
 
 def validate_signing_request(request: Part) -> list[FieldError]:
+    return _faults(request, None)
+
+
+def _faults(request: Part, old: Part | None) -> list[FieldError]:
+    """What is wrong with a request. What was wrong with the `old` one already may stay so."""
     errors: Errors = []
-    spec = request.get("spec") or {}
+    spec, before = request.get("spec") or {}, (old or {}).get("spec") or {}
     if problem := _request_fault(spec.get("request", "")):
         errors.append(invalid(_SPEC.child("request"), spec.get("request", ""), problem))
     usages, signer = spec.get("usages") or (), spec.get("signerName", "")
+    had: Sequence[str] = before.get("usages") or ()
     if not usages:
         errors.append(required(_SPEC.child("usages")))
     for i, usage in enumerate(usages):
-        if usage not in _USAGES:
+        if usage not in _USAGES and all(each in _USAGES for each in had):
             errors.append(not_supported(_SPEC.child("usages").index(i), usage, _USAGES))
-        if usage in usages[:i]:
+        if usage in usages[:i] and len(set(had)) == len(had):
             errors.append(duplicate(_SPEC.child("usages").index(i), usage))
-    if signer == _LEGACY_SIGNER:
+    if signer == _LEGACY_SIGNER and before.get("signerName") != _LEGACY_SIGNER:
         text = "the legacy signerName is not allowed via this API version"
         errors.append(invalid(_SPEC.child("signerName"), signer, text))
     else:
@@ -43,9 +52,11 @@ def validate_signing_request(request: Part) -> list[FieldError]:
     if expiration is not None and expiration < 600:
         text = "may not specify a duration less than 600 seconds (10 minutes)"
         errors.append(invalid(_SPEC.child("expirationSeconds"), expiration, text))
-    _check_conditions(request, errors)
-    if certificate := (request.get("status") or {}).get("certificate"):
-        _check_certificate(certificate, errors)
+    _check_conditions(request, old, errors)
+    certificate, had_certificate = ((each.get("status") or {}).get("certificate") for each in (request, old or {}))
+    may_be_anything = certificate == had_certificate or bool(had_certificate and _certificate_fault(had_certificate))
+    if certificate and not may_be_anything and (problem := _certificate_fault(certificate)):
+        errors.append(invalid(Path("status.certificate"), "<certificate data>", problem))
     return errors
 
 
@@ -66,50 +77,60 @@ def _request_fault(text: str) -> str:
         return str(error)
 
 
-def _check_certificate(text: str, errors: Errors) -> None:
+def _certificate_fault(text: str) -> str:
+    """Why the base64 of some PEM is no certificate; empty if it is one or several."""
     from cryptography import x509
 
-    path = Path("status.certificate")
     try:
-        found = x509.load_pem_x509_certificates(base64.b64decode(text))
-    except ValueError as error:
-        errors.append(invalid(path, "<certificate data>", str(error)))
-        return
-    if not found:
-        errors.append(invalid(path, "<certificate data>", "must contain at least one CERTIFICATE PEM block"))
+        blocks = _find_blocks(base64.b64decode(text))
+    except (ValueError, binascii.Error) as error:
+        return str(error)
+    for kind, body in blocks:
+        if kind != b"CERTIFICATE":
+            return f'only CERTIFICATE PEM blocks are allowed, found "{kind.decode(errors="replace")}"'
+        if b":" in body:
+            return "no PEM block headers are permitted"
+        try:
+            x509.load_der_x509_certificate(base64.b64decode(body))
+        except (ValueError, binascii.Error) as error:
+            return str(error)
+    return "" if blocks else "must contain at least one CERTIFICATE PEM block"
 
 
-def _check_conditions(request: Part, errors: Errors) -> None:
+def _check_conditions(request: Part, old: Part | None, errors: Errors) -> None:
+    had = [each.get("type", "") for each in ((old or {}).get("status") or {}).get("conditions") or ()]
+    may_be_both, may_be_empty = set(_DECISIONS) <= set(had), "" in had
+    may_be_doubled = len(set(had)) < len(had)
     seen: list[str] = []
     for i, condition in enumerate((request.get("status") or {}).get("conditions") or ()):
         here, kind, status = _CONDITIONS.index(i), condition.get("type", ""), condition.get("status", "")
         allowed = ("True",) if kind in (*_DECISIONS, "Failed") else ("False", "True", "Unknown")
-        if not kind:
+        if not kind and not may_be_empty:
             errors.append(required(here.child("type")))
         if not status:
             errors.append(required(here.child("status")))
         elif status not in allowed:
             errors.append(not_supported(here.child("status"), status, allowed))
-        if kind in _DECISIONS and any(other in seen for other in _DECISIONS if other != kind):
+        if kind in _DECISIONS and not may_be_both and any(other in seen for other in _DECISIONS if other != kind):
             text = "Approved and Denied conditions are mutually exclusive"
             errors.append(invalid(_CONDITIONS, kind, text))
-        if kind in seen:
+        if kind in seen and not may_be_doubled:
             errors.append(duplicate(here.child("type"), kind))
         seen.append(kind)
 
 
 def validate_signing_request_update(new: Part, old: Part) -> list[FieldError]:
-    return _update_faults(new, old)
+    return [*_faults(new, old), *_update_faults(new, old)]
 
 
 def validate_signing_request_status_update(new: Part, old: Part) -> list[FieldError]:
     """The subresource `status`, through which the signer gives the certificate."""
-    return [*validate_signing_request(new), *_update_faults(new, old, may_sign=True)]
+    return [*_faults(new, old), *_update_faults(new, old, may_sign=True)]
 
 
 def validate_signing_request_approval(new: Part, old: Part) -> list[FieldError]:
     """The subresource `approval`, through which a request is approved or denied."""
-    return [*validate_signing_request(new), *_update_faults(new, old, may_decide=True)]
+    return [*_faults(new, old), *_update_faults(new, old, may_decide=True)]
 
 
 def _update_faults(new: Part, old: Part, *, may_sign: bool = False, may_decide: bool = False) -> list[FieldError]:

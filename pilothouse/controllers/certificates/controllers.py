@@ -96,13 +96,16 @@ class SigningRequestApprover(_SigningRequests):
 
 
 class SigningRequestSigner(_SigningRequests):
-    """Signs what was approved, with the authority that the options name; without one, nothing."""
+    """Signs what was approved, with the authorities that the options name; without one, nothing."""
 
     name = "certificatesigningrequest-signing-controller"
 
     async def reconcile(self, key: str) -> float | None:
         request, options = self._requests.get(key), self.context.options
-        if request is None or not options.signing_cert_file or not _is_to_sign(request):
+        if request is None or not _is_to_sign(request):
+            return None
+        files = options.signing_files.get(request["spec"]["signerName"])
+        if files is None:
             return None
         spec, status = request["spec"], dict(request.get("status") or {})
         pem = base64.b64decode(spec["request"])
@@ -121,7 +124,7 @@ class SigningRequestSigner(_SigningRequests):
         else:
             lifetime_s = signing.lifetime_s(spec.get("expirationSeconds"), options.signing_duration_s)
             # Read every time: requests are few, and an authority that was replaced is used at once.
-            authority, own = Path(options.signing_cert_file).read_bytes(), Path(options.signing_key_file).read_bytes()
+            authority, own = (Path(file).read_bytes() for file in files)
             signed = signing.sign(pem, usages, lifetime_s, authority, own, self.clock.now())
             status["certificate"] = base64.b64encode(signed).decode()
         await self.client.update_status(CERTIFICATE_SIGNING_REQUESTS, {**request, "status": status})
@@ -151,8 +154,7 @@ def _conditions(request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _is_to_sign(request: Mapping[str, Any]) -> bool:
     conditions, status = _conditions(request), request.get("status") or {}
     return (
-        request["spec"]["signerName"] in signing.SIGNERS
-        and is_condition_true(conditions, "Approved")
+        is_condition_true(conditions, "Approved")
         and not is_condition_true(conditions, "Denied")
         and not is_condition_true(conditions, "Failed")
         and not status.get("certificate")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 KUBELET_SERVING = "kubernetes.io/kubelet-serving"
-SIGNERS = (CLIENT, KUBELET_CLIENT, KUBELET_SERVING)
+LEGACY = "kubernetes.io/legacy-unknown"
+"""Of requests that were made when there was no other; it signs whatever was approved."""
+SIGNERS = (CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY)
 
 BACKDATE_S = 300.0
 SHORT_S = 8 * 3600.0
@@ -87,6 +89,8 @@ def parse(pem: bytes) -> Asked:
 
 def fault(signer: str, asked: Asked, usages: Collection[str]) -> str:
     """Why a signer refuses a request; empty if it does not."""
+    if signer == LEGACY:
+        return ""
     if signer == CLIENT:
         for usage in usages:
             if usage not in _CLIENT_USAGES:
@@ -97,12 +101,13 @@ def fault(signer: str, asked: Asked, usages: Collection[str]) -> str:
     if problem := _names_fault(signer, asked.kinds):
         return problem
     needed = _CLIENT_USAGES if signer == KUBELET_CLIENT else _SERVER_USAGES
-    # The common name is looked at last, as upstream does, so the first fault is the same.
+    faults = []
     if frozenset(usages) not in (needed, needed - _RSA_ONLY):
-        return f"usages did not match [{' '.join(sorted(needed))}]"
+        faults.append(f"usages did not match [{' '.join(sorted(needed))}]")
     if not asked.common_name.startswith("system:node:"):
-        return "subject common name does not begin with system:node:"
-    return ""
+        faults.append("subject common name does not begin with system:node:")
+    # Upstream looks at them in this order for one signer and in the other for the other.
+    return (faults[-1] if signer == KUBELET_CLIENT else faults[0]) if faults else ""
 
 
 def _names_fault(signer: str, kinds: Collection[str]) -> str:

@@ -85,3 +85,34 @@ def test_who_may_change_what(request_object: dict[str, Any]) -> None:
     assert "status.certificate: Forbidden: updates may not set certificate content" in texts(
         validate_signing_request_update(signed, approved)
     )
+
+
+def test_what_was_wrong_already_may_stay(request_object: dict[str, Any]) -> None:
+    old = changed(request_object, "spec.signerName", "kubernetes.io/legacy-unknown")
+    assert texts(validate_signing_request_approval(old, request_object)) == [
+        'spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version'
+    ]
+    assert validate_signing_request_approval(old, old) == []
+    old = changed(request_object, "spec.usages", ["magic", "magic"])
+    assert validate_signing_request_status_update(old, old) == []
+    doubled = [{"type": "", "status": "True"}, *APPROVED, *APPROVED, {"type": "Denied", "status": "True"}]
+    old = changed(request_object, "status", {"conditions": doubled})
+    assert validate_signing_request_update(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("pem", "message"),
+    [
+        (b"nothing", "must contain at least one CERTIFICATE PEM block"),
+        (b"-----BEGIN X-----\nYQ==\n-----END X-----\n", 'only CERTIFICATE PEM blocks are allowed, found "X"'),
+        (
+            b"-----BEGIN CERTIFICATE-----\na: b\n\nYQ==\n-----END CERTIFICATE-----\n",
+            "no PEM block headers are permitted",
+        ),
+        (b"-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n", ""),
+    ],
+)
+def test_certificates_that_are_none(request_object: dict[str, Any], pem: bytes, message: str) -> None:
+    signed = changed(request_object, "status", {"certificate": base64.b64encode(pem).decode()})
+    (error,) = texts(validate_signing_request_status_update(signed, request_object))
+    assert error.startswith(f'status.certificate: Invalid value: "<certificate data>": {message}')

@@ -95,6 +95,11 @@ def test_what_each_signer_refuses() -> None:
     assert fault(signing.KUBELET_SERVING, "system:node:a", nodes, set(), *server) == text
     text = "URI subjectAltNames are not allowed"
     assert fault(signing.KUBELET_SERVING, "system:node:a", nodes, {"ip", "uri"}, *server) == text
+    text = "usages did not match [digital signature key encipherment server auth]"
+    assert fault(signing.KUBELET_SERVING, "a", nodes, {"ip"}, *CLIENT_USAGES) == text
+    text = "subject common name does not begin with system:node:"
+    assert fault(signing.KUBELET_CLIENT, "a", nodes, set(), *server) == text
+    assert fault(signing.LEGACY, "anybody", (), {"email", "uri"}, "code signing") == ""
 
 
 def test_a_certificate_says_what_was_asked_for(pki: Pki) -> None:
@@ -143,7 +148,9 @@ class World:
     def __init__(self, pki: Pki) -> None:
         self.harness = Harness(admission=_Identity())
         self.client = self.harness.client
-        options = Options(signing_cert_file=str(pki.certificate_path("ca")), signing_key_file=str(pki.key_path("ca")))
+        options = Options(
+            signing_files=dict.fromkeys(signing.SIGNERS, (str(pki.certificate_path("ca")), str(pki.key_path("ca"))))
+        )
         self.informers = InformerFactory(self.client, self.harness.clock)
         context = Context(self.client, self.informers, self.harness.clock, self.harness.rng, options)
         self.approver = SigningRequestApprover(context)

@@ -69,5 +69,6 @@ CERTIFICATE_SIGNING_REQUEST = Resource(
     prepare_status_update=_prepare_status_update,
     validate=Deferred("pilothouse.api.validate.certificate", "validate_signing_request"),
     validate_update=Deferred("pilothouse.api.validate.certificate", "validate_signing_request_update"),
+    ratchets=True,
     validate_status_update=Deferred("pilothouse.api.validate.certificate", "validate_signing_request_status_update"),
 )
