@@ -32,6 +32,7 @@ from pilothouse.apiserver.authn.bearer import BearerTokens, TokenMethod
 from pilothouse.apiserver.authn.chain import Chain as Authentication
 from pilothouse.apiserver.authn.chain import Method
 from pilothouse.apiserver.authn.foreign import Foreign, ForeignOptions
+from pilothouse.apiserver.authn.legacy_token import LAST_USED, LegacyTokens, MarkUsed
 from pilothouse.apiserver.authn.request_header import RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
@@ -102,6 +103,7 @@ class Security:
     authenticator: Authentication
     foreign: Foreign
     accounts: ServiceAccountTokens
+    legacy: LegacyTokens
     authorizer: Authorizer
     modes: Modes
     impersonator: Impersonation
@@ -155,12 +157,14 @@ async def build(
     keys = _Keys(options)
     foreign = Foreign(options.foreign, audiences, options.issuers, clock, rng)
     accounts = ServiceAccountTokens(options.issuers, keys, objects, clock, audiences)
-    methods = [*_token_methods(options, accounts, objects, audiences, clock), *foreign.methods]
+    legacy = LegacyTokens(keys, objects, audiences, clock, _mark_used(by_gvr[kinds.SECRETS], registry_of))
+    methods = [*_token_methods(options, (legacy, accounts), objects, audiences, clock), *foreign.methods]
     bearer = BearerTokens(methods, audiences, clock)
     return Security(
         authenticator=_authentication(options, bearer, foreign, clock),
         foreign=foreign,
         accounts=accounts,
+        legacy=legacy,
         authorizer=authorizer,
         modes=modes,
         impersonator=Impersonation(authorizer),
@@ -188,6 +192,21 @@ def _quota_status(quotas: Resource, registry_of: RegistryOf) -> WriteStatus:
     return write
 
 
+def _mark_used(secrets: Resource, registry_of: RegistryOf) -> MarkUsed:
+    async def write(secret: Object, day: str) -> None:
+        metadata = secret["metadata"]
+
+        async def change(present: Object) -> Object:
+            if present["metadata"].get("uid") != metadata.get("uid"):
+                raise conflict(secrets.gvr.plural, secrets.gvr.group, metadata["name"], OBJECT_MODIFIED)
+            labels = {**(present["metadata"].get("labels") or {}), LAST_USED: day}
+            return {**present, "metadata": {**present["metadata"], "labels": labels}}
+
+        await (await registry_of(secrets)).change(change, Write(_SELF, metadata["namespace"], metadata["name"]))
+
+    return write
+
+
 class _Keys:
     """The verifying keys, read when they are first needed."""
 
@@ -202,13 +221,17 @@ class _Keys:
 
 
 def _token_methods(
-    options: SecurityOptions, accounts: ServiceAccountTokens, objects: Objects, audiences: tuple[str, ...], clock: Clock
+    options: SecurityOptions,
+    accounts: Sequence[TokenMethod],
+    objects: Objects,
+    audiences: tuple[str, ...],
+    clock: Clock,
 ) -> list[TokenMethod]:
     methods: list[TokenMethod] = []
     if options.token_file:
         methods.append(TokenFile(options.token_file))
     if options.verifying_keys is not None:
-        methods.append(accounts)
+        methods += accounts
     if options.bootstrap_tokens:
         from pilothouse.apiserver.authn.bootstrap_token import BootstrapTokens
 

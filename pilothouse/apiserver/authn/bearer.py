@@ -36,6 +36,8 @@ class Verified:
     audiences: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     """What the audit log is to say of the token."""
+    warnings: tuple[str, ...] = ()
+    """What its sender is to be warned of."""
 
 
 class TokenMethod(Protocol):
@@ -61,6 +63,8 @@ class BearerTokens:
         verified = await self.verify(token, self.audiences)
         if verified.annotations:
             request.context[ANNOTATIONS] = verified.annotations
+        if verified.warnings:
+            request.context.setdefault(WARNINGS, []).extend(verified.warnings)
         return verified.user
 
     async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified:

@@ -1,16 +1,12 @@
-"""Service account tokens: checks the signature once, and the objects a token is bound to each time it is asked about.
+"""Service account tokens, which are bound to objects: these are looked at each time a token is asked about.
 
 Source: `pkg/serviceaccount/{jwt,claims}.go`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import orjson
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.gvr import GVR
@@ -19,12 +15,12 @@ from pilothouse.api.status import Unauthorized
 from pilothouse.api.user import User, service_account_groups, service_account_name
 from pilothouse.apiserver.authn.bearer import Verified
 from pilothouse.apiserver.authn.issuer import VerifyingKey
+from pilothouse.apiserver.authn.signature import SignedTokens
 from pilothouse.apiserver.authn.x509 import CREDENTIAL_ID
 from pilothouse.apiserver.objects import Objects
 from pilothouse.kit.clock import Clock
 
 LEEWAY_S = 60
-_MAX_SIGNATURES = 4096
 _EXTRA = "authentication.kubernetes.io/"
 _INVALIDATED = "service account token has been invalidated"
 
@@ -47,15 +43,12 @@ class ServiceAccountTokens:
         self._audiences = audiences
         self.valid = self.stale = 0
         """How many tokens that say when they should be renewed came in time, and too late."""
-        self._issuers = frozenset(issuers)
-        self._read_keys = keys
-        self._keys: Sequence[VerifyingKey] | None = None
+        self._signed = SignedTokens(issuers, keys)
         self._objects = objects
         self._clock = clock
-        self._claims: dict[str, Mapping[str, Any]] = {}
 
     async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified | None:
-        claims = self._claims.get(token) or self._check_signature(token)
+        claims = self._signed.claims(token)
         if claims is None:
             return None
         annotations = {}
@@ -88,30 +81,6 @@ class ServiceAccountTokens:
             return 0
         self.stale += 1
         return int(now) - int(warn_after)
-
-    def _check_signature(self, token: str) -> Mapping[str, Any] | None:
-        """The claims of a token that is ours and rightly signed; None for one that is not ours."""
-        header, claims = _unverified(token)
-        if header is None or claims is None or claims.get("iss") not in self._issuers:
-            return None
-        from jwt import InvalidTokenError, PyJWS
-
-        if self._keys is None:
-            self._keys = self._read_keys()
-        kid = header.get("kid")
-        candidates = [key for key in self._keys if key.id == kid] if kid else self._keys
-        if not candidates:
-            raise Unauthorized("invalid signature, no keys found")
-        for key in candidates:
-            try:
-                PyJWS().decode_complete(token, key.key, algorithms=[key.algorithm])
-            except InvalidTokenError:
-                continue
-            if len(self._claims) >= _MAX_SIGNATURES:
-                self._claims.clear()
-            self._claims[token] = claims
-            return claims
-        raise Unauthorized("go-jose/go-jose: error in cryptographic primitive")
 
     def _check_time(self, claims: Mapping[str, Any]) -> None:
         now = self._clock.now()
@@ -167,22 +136,6 @@ class ServiceAccountTokens:
     def _is_deleted(self, obj: Object) -> bool:
         deleted = obj["metadata"].get("deletionTimestamp")
         return deleted is not None and parse_time(deleted) < self._clock.now() - LEEWAY_S
-
-
-def _unverified(token: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None, None
-    decoded = []
-    for part in parts[:2]:
-        try:
-            value = orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-        except (ValueError, binascii.Error):
-            return None, None
-        if not isinstance(value, dict):
-            return None, None
-        decoded.append(value)
-    return decoded[0], decoded[1]
 
 
 def _quoted(values: Sequence[str]) -> str:
