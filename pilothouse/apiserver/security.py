@@ -33,7 +33,7 @@ from pilothouse.apiserver.authn.chain import Chain as Authentication
 from pilothouse.apiserver.authn.chain import Method
 from pilothouse.apiserver.authn.foreign import Foreign, ForeignOptions
 from pilothouse.apiserver.authn.legacy_token import LAST_USED, LegacyTokens, MarkUsed
-from pilothouse.apiserver.authn.request_header import RequestHeader
+from pilothouse.apiserver.authn.request_header import HeaderNames, RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
@@ -73,6 +73,7 @@ class SecurityOptions:
     client_ca: Callable[[], bytes] | None = None
     front_proxy_ca: Callable[[], bytes] | None = None
     front_proxy_names: tuple[str, ...] = ("front-proxy-client",)
+    front_proxy_headers: HeaderNames = field(default_factory=HeaderNames)
     token_file: str = ""
     """The text of the file of static tokens."""
     signing_key: bytes = b""
@@ -243,7 +244,9 @@ def _authentication(options: SecurityOptions, bearer: BearerTokens, foreign: For
     methods: list[Method] = []
     if options.front_proxy_ca is not None:
         proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
-        methods.append(RequestHeader(proxies, allowed_names=options.front_proxy_names))
+        methods.append(
+            RequestHeader(proxies, allowed_names=options.front_proxy_names, headers=options.front_proxy_headers)
+        )
     if options.client_ca is not None:
         methods.append(_certificates(options.client_ca, "clients", clock))
     methods.append(bearer)

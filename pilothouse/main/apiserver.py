@@ -23,7 +23,12 @@ from pilothouse.main.apiserver_audit import FLAGS as AUDIT_FLAGS
 from pilothouse.main.apiserver_audit import build_auditor
 from pilothouse.main.apiserver_parts import STORE_HEALTH_S, ServerOptions, assemble
 from pilothouse.main.apiserver_security import FLAGS as SECURITY_FLAGS
-from pilothouse.main.apiserver_security import authorization_options, foreign_options
+from pilothouse.main.apiserver_security import (
+    FRONT_PROXY_FLAGS,
+    authorization_options,
+    foreign_options,
+    header_names,
+)
 from pilothouse.main.apiserver_store import open_store, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
@@ -58,6 +63,7 @@ FLAGS = (
     Flag("client-ca-file", "", "authorities whose client certificates are believed, PEM"),
     Flag("requestheader-client-ca-file", "", "authorities of front proxies, which may name users, PEM"),
     Flag("requestheader-allowed-names", ("front-proxy-client",), "common names of front proxies", listed),
+    *FRONT_PROXY_FLAGS,
     Flag("proxy-client-cert-file", "", "certificate shown to extension servers, PEM"),
     Flag("proxy-client-key-file", "", "its key, PEM"),
     Flag("token-auth-file", "", 'CSV file of tokens: token,user,uid,"group1,group2"'),
@@ -122,6 +128,7 @@ def _security(values: Values) -> SecurityOptions:
         client_ca=_reader(values.client_ca_file),
         front_proxy_ca=_reader(values.requestheader_client_ca_file),
         front_proxy_names=values.requestheader_allowed_names,
+        front_proxy_headers=header_names(values),
         token_file=read_file("token-auth-file", values.token_auth_file).decode() if values.token_auth_file else "",
         signing_key=read_file("service-account-signing-key-file", values.service_account_signing_key_file),
         verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),

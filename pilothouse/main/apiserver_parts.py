@@ -154,6 +154,7 @@ def _trust(options: SecurityOptions) -> Trust:
         options.client_ca().decode() if options.client_ca is not None else "",
         options.front_proxy_ca().decode() if options.front_proxy_ca is not None else "",
         options.front_proxy_names,
+        options.front_proxy_headers,
     )
 
 

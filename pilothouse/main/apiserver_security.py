@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pilothouse.apiserver.authn.foreign import ForeignOptions
+from pilothouse.apiserver.authn.request_header import HeaderNames
 from pilothouse.apiserver.authz.modes import DEFAULT_MODES, AuthorizationOptions
 from pilothouse.main.apiserver_store import read_file
 from pilothouse.main.failure import Fatal
@@ -23,6 +24,14 @@ _OIDC = (
     Flag("oidc-groups-prefix", "", "what precedes groups"),
     Flag("oidc-signing-algs", ("RS256",), "algorithms that tokens may be signed by", listed),
     Flag("oidc-required-claim", (), "key=value that tokens must claim", repeated=True),
+)
+
+_NAMES = HeaderNames()
+FRONT_PROXY_FLAGS = (
+    Flag("requestheader-username-headers", _NAMES.user, "headers in which front proxies name users", listed),
+    Flag("requestheader-uid-headers", _NAMES.uid, "headers in which they give the users' uids", listed),
+    Flag("requestheader-group-headers", _NAMES.group, "headers in which they give groups", listed),
+    Flag("requestheader-extra-headers-prefix", _NAMES.extra_prefix, "beginnings of headers with more on users", listed),
 )
 
 FLAGS = (
@@ -57,6 +66,15 @@ _AUTHORIZATION = (
     "authorization-webhook-cache-authorized-ttl",
     "authorization-webhook-cache-unauthorized-ttl",
 )
+
+
+def header_names(values: Values) -> HeaderNames:
+    return HeaderNames(
+        tuple(values.requestheader_username_headers),
+        tuple(values.requestheader_uid_headers),
+        tuple(values.requestheader_group_headers),
+        tuple(values.requestheader_extra_headers_prefix),
+    )
 
 
 def authorization_options(values: Values) -> AuthorizationOptions:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pilothouse.api.meta import Object
 from pilothouse.api.status import AlreadyExists
 from pilothouse.api.user import User
+from pilothouse.apiserver.authn.request_header import HeaderNames
 from pilothouse.apiserver.registry import Registry, Write
 
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
@@ -25,6 +26,7 @@ class Trust:
     client_ca: str = ""
     front_proxy_ca: str = ""
     front_proxy_names: Sequence[str] = ()
+    front_proxy_headers: HeaderNames = field(default_factory=HeaderNames)
 
     def data(self) -> dict[str, str]:
         """The ConfigMap's data."""
@@ -33,10 +35,10 @@ class Trust:
             found["client-ca-file"] = self.client_ca
         if self.front_proxy_ca:
             lists = {
-                "requestheader-username-headers": ["X-Remote-User"],
-                "requestheader-uid-headers": ["X-Remote-Uid"],
-                "requestheader-group-headers": ["X-Remote-Group"],
-                "requestheader-extra-headers-prefix": ["X-Remote-Extra-"],
+                "requestheader-username-headers": list(self.front_proxy_headers.user),
+                "requestheader-uid-headers": list(self.front_proxy_headers.uid),
+                "requestheader-group-headers": list(self.front_proxy_headers.group),
+                "requestheader-extra-headers-prefix": list(self.front_proxy_headers.extra_prefix),
                 "requestheader-allowed-names": list(self.front_proxy_names),
             }
             found |= {key: json.dumps(values, separators=(",", ":")) for key, values in lists.items()}

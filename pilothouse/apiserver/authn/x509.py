@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 _MAX_KNOWN = 4096
+_UID_OID = "1.3.6.1.4.1.57683.2"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
@@ -31,7 +32,7 @@ class ClientCertificates:
         self._bundle = bundle
         self._clock = clock
         self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
-        self._known: dict[bytes, tuple[User, float, float]] = {}
+        self._known: dict[bytes, tuple[User | None, float, float]] = {}
 
     def check(self) -> None:
         """Look at the authorities without loading a cryptographic library. Raises ValueError if there is none, OSError."""
@@ -47,8 +48,8 @@ class ClientCertificates:
         der = request.peer.certificate
         return self.identify(der) if der is not None else None
 
-    def identify(self, der: bytes) -> User:
-        """The user that a certificate names. Raises Unauthorized, whose message says what is wrong with it."""
+    def identify(self, der: bytes) -> User | None:
+        """The user that a certificate names; None if it names none. Raises Unauthorized, whose message says what is wrong with it."""
         known = self._known.get(der)
         if known is None:
             known = self._verify(der)
@@ -60,7 +61,7 @@ class ClientCertificates:
             raise Unauthorized("x509: certificate has expired or is not yet valid")
         return user
 
-    def _verify(self, der: bytes) -> tuple[User, float, float]:
+    def _verify(self, der: bytes) -> tuple[User | None, float, float]:
         try:
             facts = certificate.read(der)
         except ValueError as error:
@@ -71,9 +72,9 @@ class ClientCertificates:
         if facts.usages is not None and not facts.usages & {"client", "any"}:
             raise Unauthorized("x509: certificate specifies an incompatible key usage")
         if not facts.common_name:
-            raise Unauthorized("x509: certificate names no user")
+            return None, facts.not_before, facts.not_after
         extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
-        user = authenticated(User(facts.common_name, groups=facts.organizations, extra=extra))
+        user = authenticated(User(facts.common_name, _uid(der), facts.organizations, extra))
         return user, max(facts.not_before, authority.not_before), min(facts.not_after, authority.not_after)
 
     def _issuer(self, der: bytes, facts: certificate.Facts) -> certificate.Facts | None:
@@ -103,3 +104,16 @@ class ClientCertificates:
             if facts.is_authority:
                 authorities.setdefault(facts.subject, []).append((facts, x509.load_der_x509_certificate(der)))
         return authorities
+
+
+def _uid(der: bytes) -> str:
+    """The user's uid, an element of the subject. Raises Unauthorized if it stands there twice, or empty."""
+    from cryptography import x509
+
+    subject = x509.load_der_x509_certificate(der).subject
+    uids = [str(each.value) for each in subject if each.oid.dotted_string == _UID_OID]
+    if len(uids) > 1:
+        raise Unauthorized(f"expected 1 UID, but found multiple: [{' '.join(uids)}]")
+    if uids == [""]:
+        raise Unauthorized("UID cannot be an empty string")
+    return uids[0] if uids else ""

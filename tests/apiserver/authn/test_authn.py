@@ -1,6 +1,9 @@
 import base64
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.meta import format_time
@@ -9,7 +12,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.authn import issuer
 from pilothouse.apiserver.authn.bearer import WARNINGS, BearerTokens
 from pilothouse.apiserver.authn.chain import Chain
-from pilothouse.apiserver.authn.request_header import RequestHeader
+from pilothouse.apiserver.authn.request_header import HeaderNames, RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
 from pilothouse.apiserver.authn.x509 import ClientCertificates
@@ -115,6 +118,50 @@ class TestFrontProxy:
         assert await method.authenticate(request({"x-remote-user": "bob"}, der(pki, "stranger"))) is None
         with pytest.raises(Unauthorized, match="not in the allowed list"):
             await method.authenticate(request({"x-remote-user": "bob"}, der(pki, "admin")))
+
+
+class TestCertificatesThatSayMore:
+    """Made here, for authorities do not ask for such names."""
+
+    def make(self, pki, clock, *names):
+        authority = x509.load_pem_x509_certificate(pki.certificate_path("ca").read_bytes())
+        key = serialization.load_pem_private_key(pki.key_path("ca").read_bytes(), None)
+        start = datetime.fromtimestamp(clock.now(), UTC)
+        subject = x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), value) for oid, value in names])
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(authority.subject)
+            .public_key(key.public_key())
+            .serial_number(7)
+            .not_valid_before(start)
+            .not_valid_after(start + timedelta(days=1))
+            .sign(key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.DER)
+
+    COMMON_NAME, UID = "2.5.4.3", "1.3.6.1.4.1.57683.2"
+
+    def test_a_uid(self, pki, certificates, clock):
+        user = certificates.identify(self.make(pki, clock, (self.COMMON_NAME, "jane"), (self.UID, "42")))
+        assert (user.name, user.uid) == ("jane", "42")
+
+    def test_two_uids(self, pki, certificates, clock):
+        twice = self.make(pki, clock, (self.COMMON_NAME, "jane"), (self.UID, "1"), (self.UID, "2"))
+        with pytest.raises(Unauthorized, match=r"expected 1 UID, but found multiple: \[1 2\]"):
+            certificates.identify(twice)
+
+    async def test_nobody(self, pki, certificates, clock):
+        assert await certificates.authenticate(request(cert=self.make(pki, clock, (self.UID, "42")))) is None
+
+
+async def test_headers_of_other_names(pki, clock):
+    proxies = ClientCertificates(pki.certificate_path("ca").read_bytes, clock)
+    names = HeaderNames(("X-User", "X-Other"), ("X-Uid",), ("X-Groups",), ("X-More-",))
+    method = RequestHeader(proxies, headers=names)
+    headers = {"x-other": "jane", "x-uid": "7", "x-groups": "a", "x-more-Some%2fthing": "b", "x-remote-group": "c"}
+    user = await method.authenticate(request(headers, der(pki, "proxy")))
+    assert user == User("jane", "7", ("a",), {"Some/thing": ("b",)})
 
 
 class TestTokenFile:
