@@ -1,6 +1,9 @@
-"""How long something took, for people: `42s`, `3m12s`, `5h`, `12d`. Source: apimachinery `pkg/util/duration`."""
+"""How long something takes: for people (`42s`, `3m12s`, `5h`, `12d`; apimachinery `pkg/util/duration`), and as Go writes it (`1h30m`)."""
 
 from __future__ import annotations
+
+import re
+from datetime import timedelta
 
 from pilothouse.api.meta import parse_time
 
@@ -41,3 +44,29 @@ def _two(seconds: int, large: int, large_unit: str, small: int, small_unit: str)
 def age(timestamp: str | None, now: float) -> str:
     """The time since an RFC 3339 timestamp; `<unknown>` where there is none."""
     return human_duration(now - parse_time(timestamp)) if timestamp else "<unknown>"
+
+
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
+
+
+def go_duration(text: str) -> timedelta:
+    """What Go's `time.ParseDuration` reads. Raises ValueError with its message."""
+    sign = -1 if text.startswith("-") else 1
+    rest = text[1:] if text[:1] in ("-", "+") else text
+    if rest == "0":
+        return timedelta()
+    parts = _PART.findall(rest)
+    if not rest or "".join(map("".join, parts)) != rest:
+        raise ValueError(f'time: invalid duration "{text}"')
+    seconds = 0.0
+    for number, unit in parts:
+        if not unit:
+            raise ValueError(f'time: missing unit in duration "{text}"')
+        if unit not in _UNITS_S:
+            raise ValueError(f'time: unknown unit "{unit}" in duration "{text}"')
+        seconds += float(number) * _UNITS_S[unit]
+    try:
+        return timedelta(seconds=sign * seconds)
+    except OverflowError:
+        raise ValueError(f'time: invalid duration "{text}"') from None

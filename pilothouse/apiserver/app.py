@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
@@ -19,17 +19,21 @@ from pilothouse.apiserver import metadata
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.authn.bearer import WARNINGS
 from pilothouse.apiserver.call import Authorizer, Call
+from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S, RequestTimedOut, time_allowed_s, within
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import (
     FilterFailed,
+    Rejected,
     filter_failure,
     internal,
     not_acceptable,
     page_not_found,
     unavailable,
 )
-from pilothouse.apiserver.metrics import RequestMetrics
-from pilothouse.apiserver.negotiate import ACCEPTED, PLAIN, Shape
+from pilothouse.apiserver.metrics.events import families as watch_families
+from pilothouse.apiserver.metrics.page import Page, build, this_process
+from pilothouse.apiserver.metrics.requests import RequestMetrics
+from pilothouse.apiserver.negotiate import ACCEPTED, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
@@ -42,17 +46,23 @@ from pilothouse.apiserver.verbs.get import get
 from pilothouse.apiserver.verbs.list import list_
 from pilothouse.apiserver.verbs.patch import patch
 from pilothouse.apiserver.verbs.update import update
-from pilothouse.apiserver.verbs.watch import watch
+from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S, watch
 from pilothouse.apiserver.websocket import events_over_websocket
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
+from pilothouse.kit.http.resumed import Resumed
 from pilothouse.kit.log import get_logger
+from pilothouse.kit.metrics import Family
 from pilothouse.store.base import StoreUnavailable
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cachers
 
 _WARNINGS_LIMIT = 4096
 _NO_HEADERS: Mapping[str, str] = {}
+_NOBODY = User("")
+_READS = frozenset({"get", "list", "watch"})
+_PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
+_REJECTION = b"Too many requests, please try again later.\n"
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
 
@@ -77,16 +87,19 @@ class Impersonator(Protocol):
 
 
 class Fairness(Protocol):
-    """Seats are the fairness's own; of one, `waiting` says whether to wait for it and `headers` go with the answer."""
+    """Seats are the fairness's own; of one, `waiting` says whether to wait for it. The answer's headers are put into the call."""
 
-    def take(self, user: User, info: RequestInfo) -> Any:
-        """A seat, held while the request is worked on. Raises TooManyRequests."""
+    def take(self, call: Call) -> Any:
+        """A seat, held while the request is worked on. Raises Rejected."""
 
-    async def wait(self, seat: Any) -> None:
-        """Until the request may begin. Raises TooManyRequests, after which the seat is gone."""
+    async def wait(self, seat: Any, call: Call) -> None:
+        """Until the request may begin. Raises Rejected, after which the seat is gone."""
 
     def done(self, seat: Any) -> None:
         """Give the seat back."""
+
+    def goes_on(self, seat: Any) -> None:
+        """The request could not be answered at once, or is over after that."""
 
 
 class Auditor(Protocol):
@@ -137,6 +150,8 @@ class ApiServer:
         answerers: Mapping[tuple[str, str, str], Answerer] | None = None,
         connectors: Mapping[tuple[str, str, str], Connector] | None = None,
         paths: Mapping[str, Connector] | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        min_watch_s: float = MIN_TIMEOUT_S,
         write_warnings: Mapping[GVR, str] | None = None,
     ) -> None:
         self.cachers = cachers
@@ -159,7 +174,11 @@ class ApiServer:
         self._answerers = dict(answerers or {})
         self._connectors = dict(connectors or {})
         self._subhandlers = subhandlers(self.registry)
-        self.metrics = RequestMetrics()
+        self._request_timeout_s = request_timeout_s
+        self._min_watch_s = min_watch_s
+        self._counted = RequestMetrics(clock)
+        self.metrics = Page(self._counted.families, self._watch_families, build, this_process(clock.now()))
+        """What `/metrics` shows; parts of the server add to it."""
         self._paths: dict[str, Connector] = {"/metrics": self.metrics.serve, **(paths or {})}
         self._registries: dict[GVR, Registry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
@@ -240,6 +259,10 @@ class ApiServer:
             )
         return registry
 
+    def served(self, group: str, version: str, plural: str) -> Endpoint | None:
+        """Where requests for a kind end, as a path names it."""
+        return self._endpoints.get((group, version, plural))
+
     def endpoint(self, gvr: GVR) -> Endpoint:
         """Where requests for `gvr` end. Raises KeyError."""
         return self._endpoints[gvr.group, gvr.version, gvr.plural]
@@ -256,67 +279,123 @@ class ApiServer:
         """The whole chain. Every failure becomes a Status object; never raises but for cancellation."""
         began = self._clock.monotonic()
         audit_id = request.headers.get("audit-id") or metadata.new_uid(self._rng)
-        accept = request.headers.get("accept", "")
         call: Call | None = None
-        headers: Mapping[str, str] = _NO_HEADERS
-        record = None
         try:
             query = parse_query(request.query)
             info = request_info(request.method, request.path, query)
+            call = Call(request, info, query, _NOBODY, authorizer=self._authorizer)
+            call.allowed_s = time_allowed_s(info, query, self._request_timeout_s)
+            work = self._chain(call, audit_id)
             try:
-                user = await self._authenticator.authenticate(request)
-            except status.Unauthorized:
-                if self._auditor is not None:
-                    record = self._auditor.refused(audit_id, request, info)
-                raise
-            annotations: dict[str, str] | None = None
-            if self._auditor is not None:
-                record = await self._auditor.received(audit_id, request, info, user)
-                annotations = None if record is None else record.annotations
-            if self._impersonator is not None:
-                requestor = user
-                user, constraint = await self._impersonator.impersonate(request, requestor)
-                if record is not None and user is not requestor and self._auditor is not None:
-                    self._auditor.impersonated(record, user, constraint)
-            warnings: list[str] = request.context.get(WARNINGS) or []
-            call = Call(request, info, query, user, PLAIN, warnings, annotations, self._authorizer)
-            if record is not None:
-                call.recorded = record.sent
-            if self._fairness is None:
-                await self._authorizer.authorize(user, info, annotations)
-                response = await self._serve(call)
+                suspended_on = work.send(None)
+            except StopIteration as finished:
+                response = cast(Response, finished.value)
             else:
-                seat = self._fairness.take(user, info)
-                if seat.waiting is not None:
-                    await self._fairness.wait(seat)
-                headers = seat.headers
-                try:
-                    await self._authorizer.authorize(user, info, annotations)
-                    response = await self._serve(call)
-                finally:
-                    self._fairness.done(seat)
-        except status.StatusError as error:
-            response = error_response(error, accept)
-        except FilterFailed as error:
-            response = filter_failure(request, error)
-        except StoreUnavailable as error:
-            log.error("the store is not available", path=request.path, error=str(error))
-            response = error_response(unavailable(error), accept)
+                response = await self._go_on(call, began, Resumed(work, suspended_on))
         except Exception as error:
-            log.exception("request failed", method=request.method, path=request.path)
-            response = error_response(internal(f"{type(error).__name__}: {error}"), accept)
-        self.metrics.observe(None if call is None else call.info, response.status, self._clock.monotonic() - began)
-        if record is not None and self._auditor is not None:
-            await self._auditor.answered(record, response)
+            response = self._failed(request, call, error)
+        if call is not None:
+            self._account(call, response, began)
+            if call.record is not None and self._auditor is not None:
+                await self._auditor.answered(call.record, response)
         response.headers = {
             "audit-id": audit_id,
             "cache-control": "no-cache, private",
-            **headers,
+            **((call is not None and call.headers) or _NO_HEADERS),
             **response.headers,
         }
         if call is not None and call.warnings:
             response.headers["warning"] = warning_header(call.warnings)
         return response
+
+    async def _go_on(self, call: Call, began: float, work: Resumed[Response]) -> Response:
+        """The rest of a request that could not be answered at once. Raises RequestTimedOut."""
+        if call.allowed_s is None:
+            return await work
+        is_mutating = call.info.verb not in _READS
+        self._counted.entered(is_mutating=is_mutating)
+        if call.seat is not None and self._fairness is not None:
+            self._fairness.goes_on(call.seat)
+        try:
+            return await within(call.allowed_s, began, self._clock, work)
+        finally:
+            self._counted.left(is_mutating=is_mutating)
+            if call.seat is not None and self._fairness is not None:
+                self._fairness.goes_on(call.seat)
+
+    async def _chain(self, call: Call, audit_id: str) -> Response:
+        """The links of the chain that may fail."""
+        request, info, auditor = call.request, call.info, self._auditor
+        try:
+            user = await self._authenticator.authenticate(request)
+        except status.Unauthorized:
+            if auditor is not None:
+                call.record = auditor.refused(audit_id, request, info)
+            raise
+        if auditor is not None and (record := await auditor.received(audit_id, request, info, user)) is not None:
+            call.record, call.annotations, call.recorded = record, record.annotations, record.sent
+        if self._impersonator is not None:
+            requestor = user
+            user, constraint = await self._impersonator.impersonate(request, requestor)
+            if call.record is not None and user is not requestor and auditor is not None:
+                auditor.impersonated(call.record, user, constraint)
+        call.user = user
+        if warnings := request.context.get(WARNINGS):
+            call.warnings = warnings
+        if self._fairness is None:
+            await self._authorizer.authorize(user, info, call.annotations)
+            return await self._serve(call)
+        seat = call.seat = self._fairness.take(call)
+        if seat.waiting is not None:
+            await self._fairness.wait(seat, call)
+        try:
+            await self._authorizer.authorize(user, info, call.annotations)
+            return await self._serve(call)
+        finally:
+            self._fairness.done(seat)
+
+    def _failed(self, request: Request, call: Call | None, error: Exception) -> Response:
+        accept = request.headers.get("accept", "")
+        if isinstance(error, Rejected):
+            if call is not None:
+                self._counted.dropped(call)
+            return Response(429, {**_PLAIN_TEXT, "retry-after": str(error.retry_after_s)}, _REJECTION)
+        if isinstance(error, status.StatusError):
+            if isinstance(error, RequestTimedOut) and call is not None:
+                self._counted.terminated(call.info, 504)
+            return error_response(error, accept)
+        if isinstance(error, FilterFailed):
+            return filter_failure(request, error)
+        if isinstance(error, StoreUnavailable):
+            log.error("the store is not available", path=request.path, error=str(error))
+            return error_response(unavailable(error), accept)
+        log.exception("request failed", method=request.method, path=request.path)
+        return error_response(internal(f"{type(error).__name__}: {error}"), accept)
+
+    def _account(self, call: Call, response: Response, began: float) -> None:
+        """Take note of an answer; of one without a set end, when it is over."""
+        if call.series is None:
+            return
+        body = response.body
+        metrics = self._counted
+        if isinstance(body, bytes) and response.takeover is None:
+            metrics.observe(call, response.status, len(body), self._clock.monotonic() - began)
+            return
+        running = metrics.began(call)
+
+        def finished() -> None:
+            if running is not None:
+                metrics.ended(running)
+            metrics.observe(call, response.status, 0, self._clock.monotonic() - began)
+
+        response.finished = finished
+
+    def _watch_s(self) -> float:
+        """How long a watch lasts that does not say so itself: clients must not all come back at once."""
+        return self._min_watch_s * (1 + self._rng.random())
+
+    def _watch_families(self) -> Iterable[Family]:
+        return watch_families((endpoint.gvr, endpoint.sent) for endpoint in self._endpoints.values())
 
     # Dispatch
 
@@ -331,7 +410,9 @@ class ApiServer:
         endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
         if endpoint is None or not is_addressed(endpoint, info):
             return page_not_found()
+        call.series = endpoint.series
         if endpoint.resource.deprecation:
+            call.is_deprecated = True
             call.warnings.append(endpoint.resource.deprecation)
         if info.subresource:
             return await self._serve_subresource(call, endpoint)
@@ -349,7 +430,7 @@ class ApiServer:
             case "list":
                 return await list_(call, endpoint, now)
             case "watch":
-                return await events_over_websocket(call, await watch(call, endpoint, self._clock, self._rng))
+                return await events_over_websocket(call, await watch(call, endpoint, self._clock, self._watch_s()))
             case "patch":
                 return await patch(call, endpoint, now)
             case "update":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,9 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.negotiate import PLAIN, Output
 from pilothouse.apiserver.route import Query, RequestInfo
 from pilothouse.kit.http.message import Request
+
+SeriesOf = dict[Any, Any]
+"""Of one kind at one version: what its requests are counted by, kept by the metrics."""
 
 
 class Authorizer(Protocol):
@@ -36,7 +39,19 @@ class Call:
     """What the audit log is to say of the request, by key; None if it is not recorded."""
     authorizer: Authorizer | None = None
     """Asked again by what a request does beside its own verb; without one nothing more is allowed."""
-
+    headers: Mapping[str, str] | None = None
+    """What flow control says of the request in the answer's headers."""
+    allowed_s: float | None = None
+    """How long the request may take; None if it has no set end."""
+    seat: Any = None
+    """Flow control's."""
+    waited_s: float = 0.0
+    """How long the request had to wait before it was begun."""
+    series: SeriesOf | None = None
+    """What the kind that the request has reached is counted by; None while it has reached none."""
+    is_deprecated: bool = False
+    record: Any = None
+    """The auditor's."""
     recorded: Callable[[Any], None] | None = None
     """Told the object or the patch that the client sent, as it is decoded, where that is recorded."""
 

@@ -67,7 +67,7 @@ def _check(value: Any, shape: Shape, path: str, kind: str, unknown: list[str]) -
 
 def seconds(text: str) -> float:
     """Of a Go duration such as `1m30s`. Raises ValueError."""
-    from pilothouse.api.structural.rules import go_duration
+    from pilothouse.api.duration import go_duration
 
     try:
         return go_duration(text).total_seconds()

@@ -16,6 +16,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
 from pilothouse.api.selector import FieldSelector
+from pilothouse.apiserver.metrics.events import SentEvents
 from pilothouse.apiserver.negotiate import Output, negotiate
 from pilothouse.apiserver.registry import Registry
 from pilothouse.store.cached import Cached
@@ -38,6 +39,10 @@ class Endpoint:
         """Whether objects at other versions have to be asked for, in `settled`."""
         self.encoders: dict[object, Encoder] = {}
         """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
+        self.series: dict[object, object] = {}
+        """What requests are counted by."""
+        self.sent = SentEvents()
+        """Of watches."""
         self._open_registry = open_registry
         self._registry: Registry | None = None
         self._trackers: dict[str, Tracker] = {}
@@ -90,6 +95,11 @@ class Endpoint:
     async def settled(self, work: Callable[[], T]) -> T:
         """The outcome of `work`, which may need objects at other versions, and may be called more than once. Raises StatusError."""
         return work()
+
+    @property
+    def opened(self) -> Cacher | None:
+        """What holds the stored objects; None before the first request for them."""
+        return None if self._registry is None else self._registry.cacher
 
     @cached_property
     def schema(self) -> Schema:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 
 import orjson
 
 from pilothouse.api.status import (
-    BadRequest,
     InternalError,
     NotAcceptable,
     RequestEntityTooLarge,
     ServiceUnavailable,
     StatusError,
-    TooManyRequests,
+    Timeout,
     UnsupportedMediaType,
 )
 from pilothouse.kit.http.message import Request, Response
@@ -42,14 +42,15 @@ def error_response(error: StatusError) -> Response:
 
 
 def refusal(code: int, why: str) -> Response:
-    """What the HTTP edge answers for a request that it cannot take in."""
+    """What the HTTP edge answers for a request that it cannot take in: a Status if upstream's API does, else the text of Go's server."""
     if code == 413:
         return error_response(RequestEntityTooLarge(f"Request entity too large: {why}"))
-    if code == 400:
-        return error_response(BadRequest(why))
-    if code == 431:
-        return error_response(StatusError(why, code=431, reason="RequestHeaderFieldsTooLarge"))
-    return error_response(InternalError(f"Internal error occurred: {why}", code=code))
+    if code == 504:
+        return error_response(Timeout(f"Timeout: {why}"))
+    if code == 500:
+        return error_response(InternalError(f"Internal error occurred: {why}"))
+    text = f"{code} {HTTPStatus(code).phrase}"
+    return Response(code, {"content-type": "text/plain; charset=utf-8"}, (f"{text}: {why}" if why else text).encode())
 
 
 def internal(why: str) -> InternalError:
@@ -79,8 +80,12 @@ def unsupported_media_type(accepted: tuple[str, ...]) -> UnsupportedMediaType:
     )
 
 
-def too_many_requests(why: str, retry_after_s: int) -> TooManyRequests:
-    return TooManyRequests(why, retry_after_s=retry_after_s)
+class Rejected(Exception):
+    """Flow control does not take the request; the client may try again after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__()
+        self.retry_after_s = retry_after_s
 
 
 def could_not_find() -> StatusError:

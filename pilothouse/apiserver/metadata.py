@@ -30,10 +30,13 @@ def fill_system_fields(metadata: Object, now: float, rng: random.Random) -> None
     metadata["uid"] = new_uid(rng)
 
 
+_VARIANTS = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
+
+
 def new_uid(rng: random.Random) -> str:
     """A random (version 4) UUID."""
-    bits = rng.getrandbits
-    return f"{bits(32):08x}-{bits(16):04x}-4{bits(12):03x}-{bits(14) | 0x8000:04x}-{bits(48):012x}"
+    text = f"{rng.getrandbits(122):031x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[12:15]}-{_VARIANTS[text[30]]}{text[15:18]}-{text[18:30]}"
 
 
 def generated_name(base: str, rng: random.Random) -> str:

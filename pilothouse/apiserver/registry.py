@@ -7,6 +7,7 @@ addresses) is in a `Lifecycle`. Source: apiserver `pkg/registry/generic/registry
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,7 +216,12 @@ class Registry:
             write.warnings += resource.warnings(obj)
             attributes.name = metadata["name"]
             await self.admission.validate(attributes)
-            wire = await self._put_new(obj, write)
+            try:
+                wire = await self._put_new(obj, write)
+            except asyncio.CancelledError:
+                # What was sent to the store may be written: what it uses is not given back.
+                written = True
+                raise
             written = True
         finally:
             if undo is not None:
@@ -341,7 +347,11 @@ class Registry:
             if not write.subresource:
                 write.warnings += resource.update_warnings(draft, old)
             await self.admission.validate(attributes)
-            wire = await self._replace(present, draft, old, write)
+            try:
+                wire = await self._replace(present, draft, old, write)
+            except asyncio.CancelledError:
+                written = True
+                raise
             written = True
         finally:
             if undo is not None:

@@ -117,6 +117,17 @@ def _single_name(field_selector: str) -> str:
     return name if name and not path_segment(name) else ""
 
 
+_LONG_RUNNING_VERBS = frozenset({"watch", "proxy"})
+_LONG_RUNNING = frozenset({"attach", "exec", "proxy", "log", "portforward"})
+
+
+def is_long_running(info: RequestInfo) -> bool:
+    """Whether a request has no set end. Source: `pkg/controlplane/apiserver/config.go`, `LongRunningFunc`."""
+    if info.is_resource:
+        return info.verb in _LONG_RUNNING_VERBS or (info.subresource != "" and info.subresource in _LONG_RUNNING)
+    return info.path.startswith("/debug/pprof/")
+
+
 def is_true(text: str) -> bool:
     """Upstream's reading of a boolean option: everything but `false` and `0` is true, also the empty value."""
     return text.lower() not in ("false", "0")

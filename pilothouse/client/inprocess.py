@@ -35,6 +35,7 @@ class InProcessTransport:
                 content = b"".join([chunk async for chunk in response.body])
             finally:
                 await _close(response.body)
+                response.over()
         return Reply(response.status, _lower(response.headers), content)
 
     @asynccontextmanager
@@ -51,6 +52,7 @@ class InProcessTransport:
             finally:
                 request.disconnected.set()
                 await _close(chunks)
+                response.over()
         finally:
             request.disconnected.set()
 

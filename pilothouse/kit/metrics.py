@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' text format (version 0.0.4).
+"""Metrics in Prometheus' text format (version 0.0.4) or as OpenMetrics (1.0.0), whichever is asked for.
 
 A page is put together when it is asked for, from what its owner counts anyway; nothing is registered anywhere.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _NO_LABELS: Mapping[str, str] = {}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -19,11 +20,13 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 class Family:
     """The samples of one metric. `kind` is `counter`, `gauge` or `histogram`."""
 
-    __slots__ = ("lines", "name")
+    __slots__ = ("_help", "_kind", "_samples", "name")
 
     def __init__(self, name: str, kind: str, help: str) -> None:
         self.name = name
-        self.lines = [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
+        self._kind = kind
+        self._help = help.replace("\\", r"\\").replace("\n", r"\n")
+        self._samples: list[tuple[str, int | None]] = []
 
     def add(
         self, value: float, labels: Mapping[str, str] = _NO_LABELS, *, at_ms: int | None = None, suffix: str = ""
@@ -31,13 +34,35 @@ class Family:
         """Add a sample, and give the family back."""
         pairs = ",".join(f'{name}="{text.translate(_ESCAPES)}"' for name, text in labels.items())
         braces = f"{{{pairs}}}" if pairs else ""
-        stamp = "" if at_ms is None else f" {at_ms}"
-        self.lines.append(f"{self.name}{suffix}{braces} {_number(value)}{stamp}")
+        self._samples.append((f"{self.name}{suffix}{braces} {_number(value)}", at_ms))
         return self
 
     @property
     def is_empty(self) -> bool:
-        return len(self.lines) == 2
+        return not self._samples
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """In the text format."""
+        return [
+            f"# HELP {self.name} {self._help}",
+            f"# TYPE {self.name} {self._kind}",
+            *(line if at_ms is None else f"{line} {at_ms}" for line, at_ms in self._samples),
+        ]
+
+    @property
+    def open_lines(self) -> Sequence[str]:
+        """As OpenMetrics: a counter is named without `_total`, a time is in seconds."""
+        name, kind = self.name, self._kind
+        if kind == "counter":
+            name = self.name.removesuffix("_total")
+            kind = kind if name != self.name else "unknown"
+        escaped = self._help.replace('"', r"\"")
+        return [
+            f"# HELP {name} {escaped}",
+            f"# TYPE {name} {kind}",
+            *(line if at_ms is None else f"{line} {at_ms / 1000}" for line, at_ms in self._samples),
+        ]
 
 
 class Histogram:
@@ -56,17 +81,45 @@ class Histogram:
 
     def add_to(self, family: Family, labels: Mapping[str, str] = _NO_LABELS) -> None:
         """Add its samples to a family of kind `histogram`."""
-        bounds = (*map(_number, self._bounds), "+Inf")
-        for bound, count in zip(bounds, accumulate(self._counts), strict=True):
-            family.add(count, {**labels, "le": bound}, suffix="_bucket")
-        family.add(self._sum, labels, suffix="_sum")
-        family.add(sum(self._counts), labels, suffix="_count")
+        add_histogram(family, self._bounds, self._counts, self._sum, labels)
 
 
-def render(families: Iterable[Family]) -> bytes:
+def add_histogram(
+    family: Family,
+    bounds: Sequence[float],
+    counts: Sequence[int],
+    total: float,
+    labels: Mapping[str, str] = _NO_LABELS,
+) -> None:
+    """Add to a family of kind `histogram` how many observations fell into each bucket, the last of which has no bound."""
+    for bound, count in zip((*map(_number, bounds), "+Inf"), accumulate(counts), strict=True):
+        family.add(count, {**labels, "le": bound}, suffix="_bucket")
+    family.add(total, labels, suffix="_sum")
+    family.add(sum(counts), labels, suffix="_count")
+
+
+def render(families: Iterable[Family], *, as_openmetrics: bool = False) -> bytes:
     """The page; families without samples are left out."""
+    if as_openmetrics:
+        lines = [line for family in families if not family.is_empty for line in family.open_lines]
+        return "\n".join([*lines, "# EOF", ""]).encode()
     lines = [line for family in families if not family.is_empty for line in family.lines]
     return ("\n".join(lines) + "\n").encode()
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Whether an `Accept` header prefers OpenMetrics to the text format."""
+    best = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
+    for part in accept.split(","):
+        media_type, *parameters = (text.strip() for text in part.split(";"))
+        if media_type not in best:
+            continue
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            best[media_type] = max(best[media_type], float(quality))
+        except ValueError:
+            continue
+    return best["application/openmetrics-text"] > 0 and best["application/openmetrics-text"] >= best["text/plain"]
 
 
 def process(started_at: float) -> Iterable[Family]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER
+from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
@@ -84,6 +85,8 @@ FLAGS = (
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
     Flag("max-requests-inflight", 400, "reads worked on at once; shared with writes, by priority levels", integer),
     Flag("max-mutating-requests-inflight", 200, "writes worked on at once; shared with reads", integer),
+    Flag("request-timeout", REQUEST_TIMEOUT_S, "how long a request may take; watches and streams are exempt", duration),
+    Flag("min-request-timeout", 1800, "seconds that a watch lasts at least, unless it says so itself", integer),
     *AUDIT_FLAGS,
     Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
@@ -116,6 +119,8 @@ def options_of(values: Values) -> ServerOptions:
         shares_store=bool(values.etcd_servers),
         security=_security(values),
         proxy_client=_proxy_client(values),
+        request_timeout_s=_request_timeout_s(values),
+        min_watch_s=values.min_request_timeout,
         seats=_seats(values),
         store_health_s=values.etcd_healthcheck_timeout,
         store_readiness_s=values.etcd_readycheck_timeout,
@@ -157,6 +162,14 @@ def _issuers(values: Values) -> tuple[str, ...]:
     if values.service_account_jwks_uri and not values.service_account_jwks_uri.startswith("https://"):
         raise Fatal(f"service-account-jwks-uri requires https scheme, parsed as: {values.service_account_jwks_uri}")
     return issuers
+
+
+def _request_timeout_s(values: Values) -> float:
+    if values.request_timeout <= 0:
+        raise Fatal("--request-timeout must be positive")
+    if values.min_request_timeout < 0:
+        raise Fatal("--min-request-timeout can not be negative value")
+    return float(values.request_timeout)
 
 
 def _seats(values: Values) -> int:

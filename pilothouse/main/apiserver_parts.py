@@ -22,15 +22,18 @@ from pilothouse.apiserver.app import ApiServer, Auditor, Connector
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
+from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
 from pilothouse.apiserver.health import STARTED, Health, answering, ping
 from pilothouse.apiserver.masters import Masters
+from pilothouse.apiserver.metrics.amounts import Amounts
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
+from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S
 from pilothouse.kit.clock import Clock
 from pilothouse.main.failure import Fatal
 from pilothouse.store.base import Store
@@ -54,6 +57,10 @@ class ServerOptions:
     security: SecurityOptions = field(default_factory=SecurityOptions)
     proxy_client: Credentials | None = None
     """By what extension servers know this one."""
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    """How long a request may take that has a set end."""
+    min_watch_s: float = MIN_TIMEOUT_S
+    """How long a watch lasts at least that does not say so itself."""
     seats: int = DEFAULT_SEATS
     """How many requests are worked on at once, by all priority levels together."""
     store_health_s: float = STORE_HEALTH_S
@@ -88,7 +95,7 @@ async def assemble(
     openapi = OpenApi(RESOURCES)
     by_gvr = {resource.gvr: resource for resource in RESOURCES}
     objects = CachedObjects(cachers, by_gvr.__getitem__)
-    fairness = Fairness(objects, clock, seats=options.seats)
+    fairness = Fairness(objects, clock, seats=options.seats, request_timeout_s=options.request_timeout_s)
     server = ApiServer(
         cachers,
         RESOURCES,
@@ -104,7 +111,9 @@ async def assemble(
         ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
         answerers=secured.answerers,
         connectors=secured.connectors,
-        paths={**secured.paths, **_paths(options, store, discovery, openapi)},
+        paths={**secured.paths, **_paths(options, store, discovery, openapi), **fairness.paths()},
+        request_timeout_s=options.request_timeout_s,
+        min_watch_s=options.min_watch_s,
         write_warnings=effects.warnings() if options.warns_without_effect else None,
     )
     aggregator = Aggregator(
@@ -144,6 +153,10 @@ async def assemble(
         server.background.append(auditor.run)
     server.background.append(secured.modes.run)
     server.background.append(secured.foreign.run)
+    amounts = Amounts(server, clock)
+    fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
+    server.metrics.add(fairness.families)
+    server.metrics.add(amounts.families)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     return server

@@ -51,19 +51,25 @@ class Audience:
             if not self._triggers[room[0]]:
                 del self._triggers[room[0]]
 
-    def tell(self, event: Event) -> None:
-        """Offer `event` to everyone it can concern."""
+    def size(self, namespace: str, name: str) -> int:
+        """How many watchers an event of an object concerns, apart from those in the rooms of fields."""
+        rooms = self._rooms
+        if not rooms:
+            return 0
+        return sum(len(rooms.get(room, ())) for room in (_HALL, *_rooms_of(namespace, name)))
+
+    def tell(self, event: Event) -> bool:
+        """Offer `event` to everyone it can concern; whether there is anyone at all."""
         cached = event.cached
         rooms = self._rooms
         if not rooms:
-            return
+            return False
         members = rooms.get(_HALL)
         if members:
             _offer(members, event)
         if len(rooms) == 1 and members:
-            return
-        namespace, name = cached.namespace, cached.name
-        for room in ((namespace, ""), (namespace, name), ("", name)) if namespace else (("", name),):
+            return True
+        for room in _rooms_of(cached.namespace, cached.name):
             if members := rooms.get(room):
                 _offer(members, event)
         for position in tuple(self._triggers):
@@ -71,11 +77,17 @@ class Audience:
             for value in values:
                 if members := rooms.get((position, value)):
                     _offer(members, event)
+        return True
 
 
 def _offer(members: dict[Watcher, None], event: Event) -> None:
     for watcher in tuple(members):
         watcher.offer(event)
+
+
+def _rooms_of(namespace: str, name: str) -> tuple[_Room, ...]:
+    """Where those stand, beside the hall, whom an object concerns whatever its fields are."""
+    return ((namespace, ""), (namespace, name), ("", name)) if namespace else (("", name),)
 
 
 def _room_of(selection: Selection) -> _Room:

@@ -54,6 +54,17 @@ class Listing:
         return b",".join([cached.wire for cached in self.items])
 
 
+@dataclass(slots=True)
+class Counts:
+    """Of one cacher: changes that came from the store, events that somebody watched, watchers that were too slow, initial objects."""
+
+    received: int = 0
+    dispatched: int = 0
+    cut_off: int = 0
+    initial: int = 0
+    opened: int = 0
+
+
 class Cacher:
     """See the module. Make one with `Cacher.open`."""
 
@@ -74,6 +85,7 @@ class Cacher:
         self._ring = Ring(Revision(0))
         self._applied = Revision(0)
         self._feed: Feed | None = None
+        self._counts = Counts()
 
     @classmethod
     async def open(cls, store: Readable, resource: Resource, clock: Clock) -> Cacher:
@@ -107,6 +119,15 @@ class Cacher:
             self._bookmark_timer = None
 
     # State
+
+    def watchers(self, namespace: str, name: str) -> int:
+        """How many watch an object; those that select by a field's value are not counted."""
+        return self._audience.size(namespace, name)
+
+    @property
+    def counts(self) -> Counts:
+        """What the cacher has done since it was opened."""
+        return self._counts
 
     @property
     def revision(self) -> Revision:
@@ -290,6 +311,7 @@ class Cacher:
         return lines()
 
     def _leave(self, watcher: Watcher) -> None:
+        self._counts.cut_off += watcher.is_behind
         self._audience.leave(watcher)
         self._bookmarked.pop(watcher, None)
 
@@ -320,6 +342,8 @@ class Cacher:
             self._objects.replace(None, self._read(entry.key, entry.value, entry.mod_revision))
         self._applied = page.revision
         self._ring = Ring(page.revision)
+        self._counts.initial += len(page.entries)
+        self._counts.opened += 1
 
     def _restart(self, page: Page) -> None:
         """Go on from the present state, not knowing what led to it: watches end, their clients list again."""
@@ -338,6 +362,7 @@ class Cacher:
 
     def _apply(self, changes: Sequence[Change]) -> None:
         objects = self._objects
+        self._counts.received += len(changes)
         for change in changes:
             revision = change.revision
             old = objects.get(*objects.split(change.key))
@@ -350,7 +375,8 @@ class Cacher:
             self._ring.append(event)
             for subscriber in tuple(self._subscribers):
                 self._tell(subscriber, old, new)
-            self._audience.tell(event)
+            if self._audience.tell(event):
+                self._counts.dispatched += 1
             event.forget_lines()
         self._ring.tick(self._clock.monotonic())
 
@@ -397,6 +423,10 @@ class Cachers:
             if cacher is None:
                 cacher = self._cachers[prefix] = await Cacher.open(self.store, resource, self._clock)
             return cacher
+
+    def opened(self) -> Sequence[Cacher]:
+        """Those that there are."""
+        return tuple(self._cachers.values())
 
     def drop(self, resource: Resource) -> None:
         """Forget a resource that is no longer served, and end its watches."""

@@ -23,7 +23,10 @@ class Watcher:
     `async for chunk in watcher` gives joined bytes; `batch` gives the same event by event. Only one reader at a time.
     """
 
-    __slots__ = ("_is_ended", "_leave", "_past", "_queue", "_queued_bytes", "_wake", "encoder", "revision", "selection")
+    __slots__ = (
+        *("_is_ended", "_leave", "_past", "_queue", "_queued_bytes", "_wake"),
+        *("encoder", "is_behind", "revision", "selection"),
+    )
 
     def __init__(
         self,
@@ -43,6 +46,8 @@ class Watcher:
         self._queued_bytes = 0
         self._wake: Callable[[], object] | None = None
         self._is_ended = False
+        self.is_behind = False
+        """Whether the watch was ended as its client did not keep up."""
 
     def offer(self, event: Event) -> None:
         """Queue `event`, which concerns an object in the watcher's namespace, as this watcher has to see it, if at all."""
@@ -55,6 +60,7 @@ class Watcher:
         """Queue one encoded event."""
         queue = self._queue
         if len(queue) >= QUEUE_EVENTS or self._queued_bytes >= QUEUE_BYTES:
+            self.is_behind = not self._is_ended
             self.end()
             return
         queue.append(line)

@@ -293,15 +293,6 @@ async def test_kinds_in_two_versions_are_the_same_objects(server: Harness) -> No
     assert new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
 
 
-async def test_metrics_count_requests(server: Harness) -> None:
-    await server.request("GET", f"{CONFIG_MAPS}/none")
-    response = await server.request("GET", "/metrics")
-    assert isinstance(response.body, bytes)
-    text = response.body.decode()
-    assert 'apiserver_request_total{verb="CREATE",group="",version="v1",resource="configmaps"' in text
-    assert 'apiserver_request_duration_seconds_bucket{verb="CREATE"' in text
-
-
 async def test_discovery() -> None:
     server = Harness()
     discovery = Discovery(RESOURCES, server_address="192.0.2.1:6443")

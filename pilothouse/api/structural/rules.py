@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from pilothouse.api.cel import environment as cel
 from pilothouse.api.cel.environment import BOOL, DYN, STRING
+from pilothouse.api.duration import go_duration
 from pilothouse.api.path import FieldError, Path, invalid
 from pilothouse.api.structural.check import item_key
 from pilothouse.api.structural.field_path import field_path
@@ -269,18 +270,3 @@ def _formatted(text: str, format_: str) -> Any:
     except ValueError:
         pass
     return text
-
-
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-
-
-def go_duration(text: str) -> timedelta:
-    """Raises ValueError for what is no duration such as `1h30m`."""
-    sign = -1 if text.startswith("-") else 1
-    rest = text.lstrip("+-")
-    if rest == "0":
-        return timedelta()
-    if not rest or _DURATION_PART.sub("", rest):
-        raise ValueError(text)
-    return timedelta(seconds=sign * sum(float(n) * _UNITS_S[unit] for n, unit in _DURATION_PART.findall(rest)))

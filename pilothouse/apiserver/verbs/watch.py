@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from pilothouse.api.status import Expired
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.metrics.events import SentEvents
 from pilothouse.apiserver.negotiate import Shape
 from pilothouse.apiserver.options import list_options
 from pilothouse.apiserver.present import WATCH_HEADERS, HeadedFeed, watch_encoder, watch_error
@@ -20,12 +20,14 @@ from pilothouse.store.watcher import Watcher
 
 LAST_BOOKMARK_S = 2.0
 """How long before its end a watch is told where it is. Source: apiserver `pkg/storage/cacher/cache_watcher.go`."""
-MIN_TIMEOUT_S = 1800
-"""A watch without `timeoutSeconds` lasts between this and twice as long, so that clients do not all come back at once."""
+MIN_TIMEOUT_S = 1800.0
+"""A watch without `timeoutSeconds` lasts between this and twice as long."""
 
 
-async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random) -> Response:
-    """Raises BadRequest, Invalid, Timeout. A revision that is no longer kept is told by an ERROR event."""
+async def watch(call: Call, endpoint: Endpoint, clock: Clock, default_s: float) -> Response:
+    """It lasts for `default_s` if the client does not say how long. Raises BadRequest, Invalid, Timeout.
+
+    A revision that is no longer kept is told by an ERROR event."""
     options = named_options(call, list_options(call.query, is_watch=True))
     endpoint.check_selectable(options.fields)
     cacher = await endpoint.cacher()
@@ -42,9 +44,9 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
         )
     except Expired as error:
         return watch_error(call, error)
-    timeout_s = options.timeout_s or MIN_TIMEOUT_S * (1 + rng.random())
+    timeout_s = options.timeout_s or default_s
     last_bookmark = (lambda: watcher.bookmark(cacher.revision)) if options.allow_bookmarks else None
-    feed: Feed = TimedWatch(watcher, clock, timeout_s, last_bookmark)
+    feed: Feed = TimedWatch(watcher, clock, timeout_s, endpoint.sent, last_bookmark)
     if call.output.shape is Shape.TABLE:
         feed = HeadedFeed(feed, endpoint.resource)
     return Response(200, WATCH_HEADERS[call.output.media_type], feed)
@@ -53,13 +55,19 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, rng: random.Random
 class TimedWatch(Feed):
     """A watch that ends by itself after `timeout_s`, shortly after a last bookmark from which its client can go on."""
 
-    __slots__ = ("_clock", "_last_bookmark", "_timer", "_watcher")
+    __slots__ = ("_clock", "_last_bookmark", "_sent", "_timer", "_watcher")
 
     def __init__(
-        self, watcher: Watcher, clock: Clock, timeout_s: float, last_bookmark: Callable[[], None] | None = None
+        self,
+        watcher: Watcher,
+        clock: Clock,
+        timeout_s: float,
+        sent: SentEvents,
+        last_bookmark: Callable[[], None] | None = None,
     ) -> None:
         self._watcher = watcher
         self._clock = clock
+        self._sent = sent
         self._last_bookmark = last_bookmark
         if last_bookmark is None or timeout_s <= LAST_BOOKMARK_S:
             self._timer = clock.call_later(timeout_s, watcher.end)
@@ -73,7 +81,11 @@ class TimedWatch(Feed):
 
     def take(self) -> bytes | None:
         lines = self._watcher.take()
-        return None if lines is None else b"".join(lines)
+        if not lines:
+            return None if lines is None else b""
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
+        self._sent.add(lines, len(data))
+        return data
 
     def when_more(self, wake: Callable[[], None]) -> None:
         self._watcher.when_more(wake)

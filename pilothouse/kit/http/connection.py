@@ -260,6 +260,7 @@ class Connection(asyncio.Protocol):
         body = response.body
         keep_alive = turn.keep_alive and not self._server.stopping
         if self._is_closing and self._disconnected.is_set():
+            response.over()
             if not isinstance(body, bytes):
                 self._server.spawn(_close(body))
         elif response.takeover is not None:
@@ -277,6 +278,7 @@ class Connection(asyncio.Protocol):
         elif turn.request.method == "HEAD":
             self._transport.write(self._head(response, keep_alive, ""))
             self._server.spawn(_close(body))
+            response.over()
             self._done(keep_alive)
         else:
             self._stream(turn, response, body)
@@ -287,7 +289,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
         self._streaming = True
         if not isinstance(body, Feed):
-            self._task = self._server.spawn(self._send(turn.request, body, is_chunked, keep_alive))
+            self._task = self._server.spawn(self._send(turn.request, response, body, is_chunked, keep_alive))
             return
 
         def finished() -> None:
@@ -295,7 +297,14 @@ class Connection(asyncio.Protocol):
             self._feed = None
             self._done(keep_alive)
 
-        self._feed = FeedWriter(body, self._transport, self._server.rounds, finished, is_chunked=is_chunked)
+        self._feed = FeedWriter(
+            body,
+            self._transport,
+            self._server.rounds,
+            closed=response.over,
+            finished=finished,
+            is_chunked=is_chunked,
+        )
         self._feed.is_paused = self._drained is not None
         if self._server.stopping:
             self._feed.end()
@@ -315,7 +324,9 @@ class Connection(asyncio.Protocol):
     def _head(self, response: Response, keep_alive: bool, length_line: str) -> bytes:
         return response_head(response, self._server.date, keep_alive=keep_alive, length_line=length_line)
 
-    async def _send(self, request: Request, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool) -> None:
+    async def _send(
+        self, request: Request, response: Response, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool
+    ) -> None:
         write = self._transport.write
         complete = False
         try:
@@ -332,6 +343,7 @@ class Connection(asyncio.Protocol):
             log.exception("streamed response failed", method=request.method, path=request.path)
         finally:
             await _close(body)
+            response.over()
             self._streaming = False
             self._task = None
             if not self._is_closing and not self._disconnected.is_set():
@@ -357,6 +369,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             self._transport.close()
+            response.over()
 
     def _left(self) -> None:
         """The connection that left HTTP is closed."""

@@ -85,16 +85,27 @@ class Rounds:
 
 
 class FeedWriter:
-    """Writes one feed to one connection as it comes. `finished` is called when the feed has ended by itself."""
+    """Writes one feed to one connection as it comes.
 
-    __slots__ = ("_feed", "_finished", "_is_chunked", "_is_over", "_rounds", "_transport", "is_paused")
+    `closed` is called when nothing more will be sent; `finished` after that, if the body has been sent to its end.
+    """
+
+    __slots__ = ("_closed", "_feed", "_finished", "_is_chunked", "_is_over", "_rounds", "_transport", "is_paused")
 
     def __init__(
-        self, feed: Feed, transport: Writable, rounds: Rounds, finished: Callable[[], None], *, is_chunked: bool
+        self,
+        feed: Feed,
+        transport: Writable,
+        rounds: Rounds,
+        *,
+        closed: Callable[[], None],
+        finished: Callable[[], None],
+        is_chunked: bool,
     ) -> None:
         self._feed = feed
         self._transport = transport
         self._rounds = rounds
+        self._closed = closed
         self._finished = finished
         self._is_chunked = is_chunked
         self._is_over = False
@@ -134,5 +145,7 @@ class FeedWriter:
 
     def drop(self) -> None:
         """The connection is gone. Idempotent."""
-        self._is_over = True
-        self._feed.close()
+        if not self._is_over:
+            self._is_over = True
+            self._feed.close()
+            self._closed()

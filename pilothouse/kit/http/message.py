@@ -55,6 +55,14 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     takeover: Takeover | None = None
+    finished: Callable[[], None] | None = None
+    """Called once when the body or the takeover has come to its end, whichever way; see `over`."""
+
+    def over(self) -> None:
+        """Tell that nothing more will be sent. Idempotent."""
+        finished, self.finished = self.finished, None
+        if finished is not None:
+            finished()
 
 
 App = Callable[[Request], Awaitable[Response]]

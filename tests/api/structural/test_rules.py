@@ -2,9 +2,10 @@
 
 import pytest
 
+from pilothouse.api.duration import go_duration
 from pilothouse.api.path import Path
 from pilothouse.api.structural.form import check_schema
-from pilothouse.api.structural.rules import Rules, go_duration
+from pilothouse.api.structural.rules import Rules
 from pilothouse.api.structural.schema import parse
 
 INTEGER = {"type": "integer"}
