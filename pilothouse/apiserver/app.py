@@ -61,6 +61,7 @@ _WARNINGS_LIMIT = 4096
 _NO_HEADERS: Mapping[str, str] = {}
 _NOBODY = User("")
 _READS = frozenset({"get", "list", "watch"})
+_COUNTED_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
 _PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _REJECTION = b"Too many requests, please try again later.\n"
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
@@ -158,6 +159,8 @@ class ApiServer:
         self.resources = tuple(resources)
         self.background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         """What `run` does."""
+        self.is_stopping = False
+        """Whether the server is about to stop: it is not ready any more, and still serves."""
         self.delegates: dict[str, Connector] = {}
         """Who serves the requests under `/apis/<group>/<version>` in this server's place."""
         self._authenticator = authenticator
@@ -375,6 +378,8 @@ class ApiServer:
     def _account(self, call: Call, response: Response, began: float) -> None:
         """Take note of an answer; of one without a set end, when it is over."""
         if call.series is None:
+            if call.info.path in _COUNTED_PATHS:
+                self._counted.observe_path(call.info.path, response.status, self._clock.monotonic() - began)
             return
         body = response.body
         metrics = self._counted

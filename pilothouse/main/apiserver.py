@@ -12,12 +12,15 @@ from pathlib import Path
 
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
+from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import refusal
+from pilothouse.apiserver.metrics.edge import families as edge_families
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
-from pilothouse.kit.clock import SystemClock
+from pilothouse.kit.clock import Clock, SystemClock
+from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.server import Server
 from pilothouse.kit.http.tls import server_context
 from pilothouse.main.apiserver_audit import FLAGS as AUDIT_FLAGS
@@ -86,6 +89,12 @@ FLAGS = (
     Flag("max-requests-inflight", 400, "reads worked on at once; shared with writes, by priority levels", integer),
     Flag("max-mutating-requests-inflight", 200, "writes worked on at once; shared with reads", integer),
     Flag("request-timeout", REQUEST_TIMEOUT_S, "how long a request may take; watches and streams are exempt", duration),
+    Flag(
+        "shutdown-delay-duration",
+        0.0,
+        "how long the server still serves, no longer ready, after it was told to stop",
+        duration,
+    ),
     Flag("min-request-timeout", 1800, "seconds that a watch lasts at least, unless it says so itself", integer),
     *AUDIT_FLAGS,
     Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
@@ -242,7 +251,9 @@ async def run(values: Values) -> None:
             ssl_context=context,
             clock=clock,
             refusal=refusal,
+            limits=Limits(body_timeout_s=options.request_timeout_s, shutdown_s=options.request_timeout_s),
         )
+        api_server.metrics.add(lambda: edge_families(server))
         try:
             await server.start()
         except OSError as error:
@@ -250,16 +261,29 @@ async def run(values: Values) -> None:
                 f"port {values.secure_port} on {values.bind_address} cannot be opened ({os.strerror(error.errno or 0)}): "
                 "end the program that uses it, or give another --secure-port"
             ) from error
-        try:
-            await api_server.run()
-        finally:
-            await asyncio.shield(server.stop())
+        await _serve(api_server, server, clock, values.shutdown_delay_duration)
     except (OSError, ValueError) as error:
         raise Fatal(str(error)) from error
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     finally:
         await store.close()
+
+
+async def _serve(api_server: ApiServer, server: Server, clock: Clock, delay_s: float) -> None:
+    """Until cancelled. Then the server is not ready any more, for `delay_s` still serves, and lets requests in progress finish."""
+    beside = asyncio.ensure_future(api_server.run())
+    try:
+        await asyncio.shield(beside)
+    except asyncio.CancelledError:
+        api_server.is_stopping = True
+        if delay_s:
+            await clock.sleep(delay_s)
+        raise
+    finally:
+        await asyncio.shield(server.stop())
+        beside.cancel()
+        await asyncio.wait([beside])
 
 
 COMPONENT = Component("apiserver", FLAGS, run)

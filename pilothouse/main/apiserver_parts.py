@@ -6,7 +6,7 @@ Nothing here opens a socket: `pilothouse apiserver` serves the result over TLS, 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import gvr
@@ -25,9 +25,10 @@ from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
-from pilothouse.apiserver.health import STARTED, Health, answering, ping
+from pilothouse.apiserver.health import Health, Outcomes, Progress, answering, ping, running
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.metrics.amounts import Amounts
+from pilothouse.apiserver.metrics.page import Page
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
@@ -35,6 +36,7 @@ from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S
 from pilothouse.kit.clock import Clock
+from pilothouse.main.apiserver_phases import HOOKS, Phase, hooks_of
 from pilothouse.main.failure import Fatal
 from pilothouse.store.base import Store
 from pilothouse.store.cacher import Cachers
@@ -90,6 +92,7 @@ async def assemble(
         )
     except ValueError as error:
         raise Fatal(str(error)) from error
+    progress = Progress(HOOKS)
     lifecycles: dict[GVR, Lifecycle] = {}
     discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
     openapi = OpenApi(RESOURCES)
@@ -111,7 +114,11 @@ async def assemble(
         ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
         answerers=secured.answerers,
         connectors=secured.connectors,
-        paths={**secured.paths, **_paths(options, store, discovery, openapi), **fairness.paths()},
+        paths={
+            **secured.paths,
+            **_paths(options, store, discovery, openapi, progress, lambda: server.is_stopping),
+            **fairness.paths(),
+        },
         request_timeout_s=options.request_timeout_s,
         min_watch_s=options.min_watch_s,
         write_warnings=effects.warnings() if options.warns_without_effect else None,
@@ -129,6 +136,7 @@ async def assemble(
     custom = CustomResources(server, publish, clock, webhooks=secured.webhooks, rng=rng)
     await custom.open()
     server.background.append(custom.run)
+    progress.done(*hooks_of(Phase.EXTENSIONS))
     addresses = Addresses(options.service_ranges, server.registry, rng)
     services = lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
 
@@ -140,6 +148,7 @@ async def assemble(
     )
     bootstrap = Bootstrap(registry_of, surroundings, clock)
     await bootstrap.run()
+    progress.done(*hooks_of(Phase.BOOTSTRAP))
     if surroundings.is_reachable and surroundings.shares_store:
         masters = Masters(store, options.advertise_address, bootstrap.put_endpoints, clock)
         await masters.turn()
@@ -148,6 +157,7 @@ async def assemble(
     await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
     await aggregator.open()
     server.background.append(aggregator.run)
+    progress.done(*hooks_of(Phase.AGGREGATION))
     server.background.append(secured.webhooks.run)
     if auditor is not None:
         server.background.append(auditor.run)
@@ -159,6 +169,7 @@ async def assemble(
     server.metrics.add(amounts.families)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
+    progress.done(*hooks_of(Phase.FLOW_CONTROL))
     return server
 
 
@@ -171,15 +182,28 @@ def _trust(options: SecurityOptions) -> Trust:
     )
 
 
-def _paths(options: ServerOptions, store: Store, discovery: Discovery, openapi: OpenApi) -> dict[str, Connector]:
-    checks = {"ping": ping, "log": ping, "etcd": answering(store.revision, options.store_health_s)}
-    readiness = {"etcd-readiness": answering(store.revision, options.store_readiness_s), "informer-sync": ping}
-    started = dict.fromkeys(STARTED, ping)
-    ready_checks = checks | readiness | started
-    checks |= started
+def _paths(
+    options: ServerOptions,
+    store: Store,
+    discovery: Discovery,
+    openapi: OpenApi,
+    progress: Progress,
+    is_stopping: Callable[[], bool],
+) -> dict[str, Connector]:
     paths: dict[str, Connector] = {"/version": version.serve}
     paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
     paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)
+    first = {"ping": ping, "log": ping, "etcd": answering(store.revision, options.store_health_s)}
+    ready = {
+        **first,
+        "etcd-readiness": answering(store.revision, options.store_readiness_s),
+        "informer-sync": progress.informers,
+        **progress.checks(),
+        "shutdown": running(is_stopping),
+    }
+    outcomes = Outcomes()
     for name in ("livez", "readyz", "healthz"):
-        paths |= Health(name, ready_checks if name == "readyz" else checks).paths()
+        checks = ready if name == "readyz" else {**first, **progress.checks()}
+        paths |= Health(name, checks, outcomes).paths()
+    paths["/metrics/slis"] = Page(outcomes.families).serve
     return paths

@@ -10,7 +10,6 @@ import pytest
 from pilothouse.api import gvr, status
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.discovery import Discovery
-from pilothouse.apiserver.health import Health, ping
 from pilothouse.apiserver.negotiate import PROTOBUF, Output, Shape, negotiate
 from pilothouse.apiserver.route import parse_query, request_info
 from tests.apiserver.harness import Harness, config_map, pod
@@ -310,21 +309,3 @@ async def test_discovery() -> None:
     again = await server.request("GET", "/apis", headers={**accept, "if-none-match": response.headers["etag"]})
     assert (again.status, again.body) == (304, b"")
     assert (await server.json("GET", "/apis/autoscaling"))["preferredVersion"]["version"] == "v2"
-
-
-async def test_health() -> None:
-    server = Harness()
-
-    async def broken() -> str:
-        return "the disk is full"
-
-    server.app._paths |= Health("readyz", {"ping": ping, "etcd": broken}).paths()
-    response = await server.request("GET", "/readyz")
-    assert (response.status, response.body) == (
-        500,
-        b"[+]ping ok\n[-]etcd failed: the disk is full\nreadyz check failed\n",
-    )
-    assert (await server.request("GET", "/readyz", query="exclude=etcd")).body == b"ok"
-    assert (await server.request("GET", "/readyz/ping")).status == 200
-    assert (await server.request("GET", "/readyz/etcd")).status == 500
-    assert (await server.request("GET", "/readyz/none")).status == 404

@@ -202,7 +202,8 @@ class TestServers:
         assert codes[0] in (500, 503)
         assert codes[1:] == [503, 503, 500, 500]
         assert "see that a majority of its members runs" in str(refusals[1])
-        assert "[-]etcd failed: the store does not answer within 2 s" in str(refusals[3])
+        assert "[-]etcd failed: reason withheld" in str(refusals[3])
+        assert "the store does not answer within 2 s" in str(refusals[4])
         assert "[-]etcd-readiness failed" in str(refusals[3])
         stale = await one.client.list(gvr.CONFIG_MAPS, namespace="default", resource_version="0")
         assert "before" in [item["metadata"]["name"] for item in stale.items]
