@@ -84,8 +84,12 @@ class Catalog:
         """What is selected after a position, in order."""
         candidates = self._named(selection) if selection.name else self._indexed(selection)
         if candidates is not None:
-            start = self._prefix + position
-            found = [cached for cached in candidates if cached.key > start and selection.matches(cached)]
+            namespace, start = selection.namespace, self._prefix + position
+            if not selection.is_single:
+                candidates = filter(selection.matches, candidates)
+            elif namespace:
+                candidates = [cached for cached in candidates if cached.namespace == namespace]
+            found = [cached for cached in candidates if cached.key > start] if position else list(candidates)
             found.sort(key=by_key)
             return found
         items = self._in_namespace(selection.namespace, position) if selection.namespace else self.after(position)

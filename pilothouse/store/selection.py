@@ -44,7 +44,7 @@ class Selection:
     `namespace` and `name` are empty where any will do. A field selector that demands an exact name or namespace becomes one.
     """
 
-    __slots__ = ("_fields", "_requirements", "is_everything", "labels", "name", "namespace", "trigger")
+    __slots__ = ("_fields", "_requirements", "is_everything", "is_single", "labels", "name", "namespace", "trigger")
 
     def __init__(
         self,
@@ -76,6 +76,9 @@ class Selection:
         self._requirements: Sequence[tuple[int, bool, str]] = requirements
         self.is_everything = self.labels is None and not requirements and not self.name
         """Whether it takes all of its namespace, or everything."""
+        demands = len(requirements) + (len(self.labels.requirements) if self.labels is not None else 0)
+        self.is_single = demands == 1 and not self.name
+        """Whether it demands one thing, so that what an index has for it needs no second look but at the namespace."""
 
     def matches(self, cached: Cached) -> bool:
         if self.namespace and cached.namespace != self.namespace:

@@ -269,6 +269,11 @@ async def test_selectors_scanned_and_indexed(store: MemoryStore, cacher: Cacher,
         return [number for number in range(count) if accepts(number)]
 
     assert numbers("mod=2") == expected(lambda n: n % 5 == 2)
+    assert names(cacher.list("y", labels=selector.parse_labels("mod=2")).items) == []
+    listing = cacher.list("x", labels=selector.parse_labels("mod=2"), after="x/p002")
+    assert [int(cached.name[1:]) for cached in listing.items] == expected(lambda n: n % 5 == 2)[1:]
+    assert numbers("mod=2,mod!=2") == []
+    assert numbers("", "spec.nodeName=n1") == expected(lambda n: n % 3 == 1)
     assert numbers("mod in (1,2)") == expected(lambda n: n % 5 in (1, 2))
     assert numbers("mod!=2") == expected(lambda n: n % 5 != 2)
     assert numbers("mod=2", "spec.nodeName=n1") == expected(lambda n: n % 5 == 2 and n % 3 == 1)
