@@ -20,7 +20,7 @@ Handler = Callable[[Object | None, Object | None], None]
 """Takes the old and the new object; the new one is None for a deletion, the old one None for what is new."""
 
 Same = Callable[[bytes, bytes], bool]
-"""Whether two states of an object, in their wire form, are the same to a handler."""
+"""Whether two states of an object, in their wire form, are the same to a handler; empty: it does not exist."""
 
 
 class Objects(Protocol):
@@ -76,7 +76,7 @@ class CachedObjects:
 
     def subscribe(self, gvr: GVR, handler: Handler, *, unless: Same | None = None) -> None:
         def changed(old: Cached | None, new: Cached | None) -> None:
-            if unless is not None and old is not None and new is not None and unless(old.wire, new.wire):
+            if unless is not None and unless(_wire(old), _wire(new)):
                 return
             handler(old.object() if old is not None else None, new.object() if new is not None else None)
 
@@ -131,3 +131,7 @@ class MemoryObjects:
     def _tell(self, gvr: GVR, old: Object | None, new: Object | None) -> None:
         for handler in self._handlers.get(gvr, ()):
             handler(old, new)
+
+
+def _wire(cached: Cached | None) -> bytes:
+    return b"" if cached is None else cached.wire

@@ -249,7 +249,12 @@ def _node_of(obj: Mapping[str, Any] | None) -> str:
 
 
 def _has_same_references(old: bytes, new: bytes) -> bool:
-    """Whether a pod refers to the same objects from the same node, by its bytes: the spec is the same and no claim is in the status."""
+    """Whether a pod refers to the same objects from the same node, by its bytes: the spec is the same and no claim is in the status.
+
+    A pod that comes or goes without a node refers to nothing.
+    """
+    if not old or not new:
+        return b'"nodeName":"' not in (old or new)
     spec = _spec(old)
     return bool(spec) and spec == _spec(new) and b"laimStatus" not in old and b"laimStatus" not in new
 

@@ -147,3 +147,6 @@ def test_bytes_tell_whether_references_changed():
     assert not _has_same_references(old, wire({"nodeName": "n2"}, {"phase": "Pending"}))
     assert not _has_same_references(old, wire({"nodeName": "n1"}, {"resourceClaimStatuses": [{"name": "x"}]}))
     assert not _has_same_references(b'{"spec":{}}', b'{"spec":{}}')
+    assert not _has_same_references(b"", old)
+    assert not _has_same_references(old, b"")
+    assert _has_same_references(b"", wire({}, {"phase": "Pending"}))
