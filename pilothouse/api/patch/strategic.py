@@ -101,17 +101,13 @@ def apply(obj: Mapping[str, Any], patch: Any, schema: PatchSchema) -> Object:
 
 
 def _merged_map(original: Mapping[str, Any], patch: Mapping[str, Any], schema: PatchSchema | None) -> Object:
-    if _DIRECTIVE in patch:
-        return _directed_map(patch)
     result = dict(original)
-    if _RETAIN_KEYS in patch:
-        _retain_keys(result, patch)
-    rest = {key: value for key, value in patch.items() if key != _RETAIN_KEYS}
-    for key in [key for key in rest if key.startswith(_ELEMENT_ORDER)]:
-        _merge_ordered(result, rest, key, schema)
-    for key in [key for key in rest if key.startswith(_DELETE_FROM)]:
-        _delete_scalars(result, key, rest.pop(key))
-    for key, value in rest.items():
+    directives = [key for key in patch if key[:1] == "$"]
+    if _DIRECTIVE in directives:
+        return _directed_map(patch)
+    if directives:
+        patch = _directed(result, patch, directives, schema)
+    for key, value in patch.items():
         if value is None:
             result.pop(key, None)
             continue
@@ -126,6 +122,22 @@ def _merged_map(original: Mapping[str, Any], patch: Mapping[str, Any], schema: P
         else:
             result[key] = _plain(_without_nulls(value))
     return result
+
+
+def _directed(
+    result: Object, patch: Mapping[str, Any], directives: Sequence[str], schema: PatchSchema | None
+) -> Mapping[str, Any]:
+    """Does to `result` what the directives of a patch say, and returns the rest of it."""
+    if _RETAIN_KEYS in patch:
+        _retain_keys(result, patch)
+    rest = {key: value for key, value in patch.items() if key != _RETAIN_KEYS}
+    for key in directives:
+        if key.startswith(_ELEMENT_ORDER):
+            _merge_ordered(result, rest, key, schema)
+    for key in directives:
+        if key.startswith(_DELETE_FROM):
+            _delete_scalars(result, key, rest.pop(key))
+    return rest
 
 
 def _directed_map(patch: Mapping[str, Any]) -> Object:
@@ -181,7 +193,7 @@ def _merge_ordered(result: Object, rest: Object, directive: str, schema: PatchSc
         merged = present
     else:
         combined, changes, kept = _combined(present, patched, field)
-        merged = _interleaved(combined, changes, kept, field.merge_key) if field.strategy == "merge" else combined
+        merged = _interleaved(combined, changes, kept, field.merge_key) if changes is not None else combined
         standing = combined[: len(present)]
     result[name] = _interleaved(merged, order, standing, field.merge_key)
 
@@ -204,15 +216,18 @@ def _check_order(patched: Sequence[Any], order: Sequence[Any], merge_key: str) -
 
 def _merged_list(original: Sequence[Any], patch: Sequence[Any], field: PatchField) -> list[Any]:
     merged, changes, kept = _combined(original, patch, field)
-    return _interleaved(merged, changes, kept, field.merge_key) if field.strategy == "merge" else merged
+    return _interleaved(merged, changes, kept, field.merge_key) if changes is not None else merged
 
 
 def _combined(
     original: Sequence[Any], patch: Sequence[Any], field: PatchField
-) -> tuple[list[Any], Sequence[Any], Sequence[Any]]:
-    """The merged list with new elements at its end, the elements of `patch` that are no directives, and what `original` kept."""
+) -> tuple[list[Any], Sequence[Any] | None, Sequence[Any]]:
+    """The merged list with new elements at its end, the elements of `patch` that are no directives, and what `original` kept.
+
+    The second is None if the merged list has the order that it should have.
+    """
     if field.strategy != "merge":
-        return list(patch), patch, ()
+        return list(patch), None, ()
     if _element_type(original, patch) is not dict:
         return list(dict.fromkeys([*original, *patch])), patch, original
     key = field.merge_key
@@ -220,15 +235,22 @@ def _combined(
         raise StatusError("cannot merge lists without merge key for struct")
     kept, changes = _directed_list(original, patch, key)
     merged = list(kept)
+    places: dict[Any, int] = {}
+    for place, element in enumerate(merged):
+        if key in element:
+            places.setdefault(element[key], place)
+    taken: list[int] = []
     for change in changes:
         if key not in change:
             raise _no_merge_key(change, key)
-        place = _place(merged, key, change[key])
-        if place is None:
+        place = places.setdefault(change[key], len(merged))
+        taken.append(place)
+        if place == len(merged):
             merged.append(change)
         else:
             merged[place] = _merged_map(merged[place], change, field.schema)
-    return merged, changes, kept
+    is_in_order = len(places) == len(merged) == len(kept) and taken == sorted(taken)
+    return merged, None if is_in_order else changes, kept
 
 
 def _directed_list(
@@ -254,10 +276,6 @@ def _directed_list(
 
 
 _ABSENT = object()
-
-
-def _place(elements: Sequence[Object], key: str, value: Any) -> int | None:
-    return next((i for i, each in enumerate(elements) if each.get(key, _ABSENT) == value), None)
 
 
 def _identity(merge_key: str) -> Callable[[Any], Any]:
