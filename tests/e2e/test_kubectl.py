@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster, Object, until
+from tests.e2e.cluster import KUBECTL, Cluster, Object, until
 
 pytestmark = pytest.mark.xdist_group("e2e-simulated")
 
@@ -183,7 +183,7 @@ def test_roles_give_rights(simulated: Cluster, namespace: str) -> None:
 def test_a_watch_shows_changes_as_they_happen(simulated: Cluster, namespace: str, kind: str) -> None:
     simulated.kubectl("version", check=False)
     environment = {**os.environ, "KUBECONFIG": str(simulated.kubeconfig)}
-    command = ["kubectl", "get", kind, "-A", "-w", "--no-headers"]
+    command = [KUBECTL, "get", kind, "-A", "-w", "--no-headers"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as watch:
         try:
             assert watch.stdout is not None
