@@ -14,7 +14,7 @@ PORT = 8080
 
 _APPLETS = """
 awk cat chmod cp cut date dd df echo env expr false grep head hostname httpd id kill ln ls mkdir mktemp mv nc nslookup printf ps pwd
-readlink rm sed seq sh sleep sort stat sync tail test timeout touch tr true uniq wc wget whoami xargs
+readlink rm sed seq sh sleep sort stat sync tail tar test timeout touch tr true uniq wc wget whoami xargs
 """
 _SERVE = f"""
 mkdir -p /www; hostname > /www/index.html; echo ok > /www/healthy
