@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,12 @@ def _shown(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
     # Go's encoder writes these so, for the sake of pages in HTML.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def shown_struct(fields: Mapping[str, Any]) -> Shown:
+    """A structure of Go's, whose fields are shown in the order in which it has them."""
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    return Shown(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def required(path: Path, detail: str = "") -> FieldError:

@@ -39,9 +39,9 @@ def decode(body: bytes, headers: Mapping[str, str], kind: str) -> tuple[Object, 
     try:
         obj = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {error}", body) from None
+        raise unrecognized(kind, f"couldn't get version/kind; json parse error: {error}", body) from None
     if not isinstance(obj, dict):
-        raise _unrecognized(
+        raise unrecognized(
             kind,
             f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_type(obj)} into Go value",
             body,
@@ -50,7 +50,7 @@ def decode(body: bytes, headers: Mapping[str, str], kind: str) -> tuple[Object, 
         return obj, duplicate_fields(body, obj)
     except (orjson.JSONEncodeError, RecursionError):
         # What is nested deeper than can be written is not worth reading either.
-        raise _unrecognized(kind, "json parse error: exceeded max depth", body) from None
+        raise unrecognized(kind, "json parse error: exceeded max depth", body) from None
 
 
 def check_identity(obj: Object, expected: GVR, *, strict_version: bool = True) -> None:
@@ -77,9 +77,9 @@ def _decode_yaml(body: bytes, kind: str) -> tuple[Object, list[str]]:
     try:
         obj, duplicates = yaml.load(body)
     except ValueError as error:
-        raise _unrecognized(kind, f"couldn't get version/kind; error converting YAML to JSON: {error}", body) from None
+        raise unrecognized(kind, f"couldn't get version/kind; error converting YAML to JSON: {error}", body) from None
     if not isinstance(obj, dict):
-        raise _unrecognized(kind, "couldn't get version/kind; the YAML document is not a map", body)
+        raise unrecognized(kind, "couldn't get version/kind; the YAML document is not a map", body)
     return obj, [duplicate.key for duplicate in duplicates]
 
 
@@ -89,10 +89,10 @@ def _decode_protobuf(body: bytes, kind: str) -> Object:
     try:
         return protobuf.decode(body)
     except protobuf.MalformedMessage as error:
-        raise _unrecognized(kind, str(error), body) from None
+        raise unrecognized(kind, str(error), body) from None
 
 
-def _unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
+def unrecognized(kind: str, why: str, body: bytes) -> BadRequest:
     return BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({_summary(body)})")
 
 

@@ -16,6 +16,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
 from pilothouse.api.selector import FieldSelector
+from pilothouse.apiserver.decode import check_identity
 from pilothouse.apiserver.metrics.events import SentEvents
 from pilothouse.apiserver.negotiate import Output, negotiate
 from pilothouse.apiserver.registry import Registry
@@ -76,6 +77,13 @@ class Endpoint:
         if self._registry is None:
             self._registry = await self._open_registry()
         return self._registry
+
+    def identify(self, obj: Object, body: bytes = b"") -> None:
+        """Check what an object says that it is; fill in what it leaves out. `body` is what it was read from; a patch has none.
+
+        Raises BadRequest, Invalid.
+        """
+        check_identity(obj, self.gvr)
 
     def check_selectable(self, fields: FieldSelector | None) -> None:
         """Raises BadRequest for a field that the cacher knows and this version does not."""

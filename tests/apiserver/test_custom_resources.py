@@ -528,3 +528,32 @@ async def test_versions_that_differ_keep_what_both_know(server):
     made = await server.json("POST", V2, body=sent)
     assert "more" not in made["spec"]
     assert "more" not in (await server.json("GET", f"{V1}/b"))["spec"]
+
+
+async def test_what_an_object_says_that_it_is(server):
+    """Custom objects are read without their kind being known: it is judged with the object. Messages are upstream's."""
+    await server.define(definition())
+    for change, code, message in (
+        ({"kind": "Foo"}, 422, 'Foo.stable.example.com "a" is invalid: kind: Invalid value: "Foo": must be CronTab'),
+        (
+            {"kind": None},
+            400,
+            "the object provided is unrecognized (must be of type CronTab): Object 'Kind' is missing in",
+        ),
+        (
+            {"apiVersion": None},
+            400,
+            "the API version in the data () does not match the expected API version (stable.example.com/v1)",
+        ),
+    ):
+        body = {key: value for key, value in {**crontab(), **change}.items() if value is not None}
+        refused = await server.json("POST", V1, body=body)
+        assert (refused["code"], refused["message"][: len(message)]) == (code, message)
+    await server.json("POST", V1, body=crontab())
+    refused = await server.patch(f"{V1}/a", {"apiVersion": "y/v1"})
+    assert (
+        refused["message"]
+        == 'CronTab.y "a" is invalid: apiVersion: Invalid value: "y/v1": must be stable.example.com/v1'
+    )
+    refused = await server.patch(f"{V1}/a", {"kind": None})
+    assert (refused["code"], "Object 'Kind' is missing" in refused["message"]) == (422, True)

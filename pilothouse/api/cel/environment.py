@@ -37,6 +37,21 @@ _is_identifier = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _status_suffix = re.compile(r" \[[A-Z_]+\]$").sub
 _status_prefix = re.compile(r"^[A-Z_]+: ").sub
 _missing_key = re.compile(r"Key not found in map : (.*)").fullmatch
+_WORDS = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"divide by zero$", "division by zero"),
+        (r"(?i:index error): index=(-?\d+)", r"index out of bounds: \1"),
+        (r"cannot convert (\w+) to (\w+)$", r"type conversion error from '\1' to '\2'"),
+        (r"Type conversion (error from .*)", r"type conversion \1"),
+        (
+            r"String to (Duration|Timestamp) conversion failed",
+            r"type conversion error from 'string' to 'google.protobuf.\1'",
+        ),
+        (r"<string>\.(?:charAt|substring|indexOf|lastIndexOf)\(", "index out of range"),
+    )
+)
+"""How cel-go says what the library here says in other words."""
 
 
 class CompileError(Exception):
@@ -167,8 +182,13 @@ class Environment:
             tree = tree.result
         return tree
 
-    def compile(self, expression: str, *, returns: str | tuple[str, ...] = ()) -> Program:
-        """Raises CompileError, also if the expression can have no value of the types `returns`."""
+    def compile(
+        self, expression: str, *, returns: str | tuple[str, ...] = (), is_new: bool = True, mixes: bool = False
+    ) -> Program:
+        """Raises CompileError, also if the expression can have no value of the types `returns`.
+
+        Of one that `is_new` the literals are looked at as well; with `mixes` lists and maps may hold values of several types.
+        """
         if len(expression.encode()) > MAX_EXPRESSION_BYTES:
             raise CompileError(f"compilation failed: expression is longer than {MAX_EXPRESSION_BYTES} bytes")
         from pilothouse.api.cel import ast, report
@@ -180,7 +200,7 @@ class Environment:
             found = report.mistakes(str(error))
             text = report.render(found, expression) or _status_suffix("", _status_prefix("", str(error)))
             raise CompileError(f"compilation failed: {text}", found) from None
-        wrong = literal_mistakes(ast.parse(compiled.serialize()))
+        wrong = literal_mistakes(ast.parse(compiled.serialize()), mixes=mixes) if is_new else ()
         if found := [report.mistake_at(expression, offset, text) for offset, text in wrong]:
             raise CompileError(f"compilation failed: {report.render(found, expression)}", found)
         type_ = _type_name(str(compiled.return_type()))
@@ -199,14 +219,15 @@ def _type_name(text: str) -> str:
 
 
 def _evaluation_text(text: str) -> str:
-    """The message of a failure, in the words of cel-go where clients know them."""
+    """The message of a failure, in the words of cel-go, which clients know."""
     text = _status_suffix("", _status_prefix("", text))
     if match := _missing_key(text):
         return f"no such key: {match[1].strip(chr(34))}"
-    if text == "divide by zero":
-        return "division by zero"
     if "Iteration budget exceeded" in text:
         return COST_EXCEEDED
     if "No matching overloads found" in text:
         return "no such overload"
+    for pattern, words in _WORDS:
+        if match := pattern.match(text):
+            return match.expand(words)
     return text

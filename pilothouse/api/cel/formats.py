@@ -15,6 +15,7 @@ Check = Callable[[str], Sequence[str]]
 """What is wrong with a text; nothing if it has the format."""
 
 _is_uuid = re.compile(r"(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}").fullmatch
+_is_semver_part = re.compile(r"[0-9A-Za-z-]+").fullmatch
 _parse_semver = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-]"
     r"[0-9A-Za-z-]*))*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
@@ -80,7 +81,7 @@ class Semver:
             text = _normalized(text)
         match = _parse_semver(text)
         if match is None:
-            raise ValueError(f'invalid semantic version "{text}"')
+            raise ValueError(_semver_fault(text))
         self.text = text
         self.major, self.minor, self.patch = (int(match[group]) for group in (1, 2, 3))
         self._before = tuple(match[4].split(".")) if match[4] else ()
@@ -94,6 +95,35 @@ class Semver:
             return bool(other._before) - bool(self._before)
         mine, theirs = [_rank(part) for part in self._before], [_rank(part) for part in other._before]
         return (mine > theirs) - (mine < theirs)
+
+
+def _semver_fault(text: str) -> str:
+    """Why a text is no version, in the words of the library that upstream uses (blang/semver)."""
+    if not text:
+        return "Version string empty"
+    parts = text.split(".", 2)
+    if len(parts) < 3:
+        return "No Major.Minor.Patch elements found"
+    core, plus, build = parts[2].partition("+")
+    patch, dash, before = core.partition("-")
+    for name, part in (("major", parts[0]), ("minor", parts[1]), ("patch", patch)):
+        if not (part.isascii() and part.isdigit()):
+            return f'Invalid character(s) found in {name} number "{part}"'
+        if len(part) > 1 and part.startswith("0"):
+            return f'{name.title()} number must not contain leading zeroes "{part}"'
+    for part in before.split(".") if dash else ():
+        if not part:
+            return "Prerelease is empty"
+        if not _is_semver_part(part):
+            return f'Invalid character(s) found in prerelease "{part}"'
+        if part.isdigit() and len(part) > 1 and part.startswith("0"):
+            return f'Numeric PreRelease version must not contain leading zeroes "{part}"'
+    for part in build.split(".") if plus else ():
+        if not part:
+            return "Build meta data is empty"
+        if not _is_semver_part(part):
+            return f'Invalid character(s) found in build meta data "{part}"'
+    return f'invalid semantic version "{text}"'
 
 
 def _rank(part: str) -> tuple[int, int, str]:

@@ -19,7 +19,7 @@ from pilothouse.api.quantity import Quantity
 from pilothouse.api.quantity import parse as parse_quantity
 
 _QUANTITY, _URL, _IP, _CIDR = "kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR"
-_SEMVER, _FORMAT, _FAULTS = "kubernetes.Semver", "kubernetes.NamedFormat", "kubernetes.FormatFaults"
+_SEMVER, _FORMAT, _FOUND = "kubernetes.Semver", "kubernetes.NamedFormat", "kubernetes.Found"
 _ACCESS = "kubernetes.authorization"
 CIDR_TEXT = "kubernetes__cidr__text"
 """Under which name `string(cidr)` is there: the library tells functions apart by whether an argument is a message, not by which."""
@@ -298,30 +298,32 @@ class Library:
         )
 
     def _named_formats(self) -> tuple[Function, ...]:
-        """What `validate` gives is an optional list upstream; here a type of its own with `hasValue` and `value`."""
+        """What `validate` and `named` give is optional upstream; here one type of its own with `hasValue`, `value` and `orValue`."""
 
         def validate(format_: Any, text: str) -> Any:
-            return self._class(_FAULTS)(text=list(self._formats[format_.text](text)))
+            return self._class(_FOUND)(text=list(self._formats[format_.text](text)))
 
-        def value(faults: Any) -> list[str]:
-            if not faults.text:
+        def has_value(found: Any) -> bool:
+            return bool(found.text or found.name)
+
+        def value(found: Any) -> Any:
+            if not has_value(found):
                 raise ValueError("optional.none() dereference")
-            return list(faults.text)
+            return self._make(_FORMAT, found.name) if found.name else list(found.text)
 
         def named(text: str) -> Any:
-            if text not in self._formats:
-                raise ValueError(f"no such format: {text}")
-            return self._make(_FORMAT, text)
+            return self._class(_FOUND)(name=text if text in self._formats else "")
 
         def constant(name: str) -> Callable[[], Any]:
             return lambda: self._make(_FORMAT, name)
 
         return (
             *((f"format.{name}", "", [], _FORMAT, constant(name)) for name in self._formats),
-            ("format.named", "", ["string"], _FORMAT, named),
-            ("validate", ".", [_FORMAT, "string"], _FAULTS, validate),
-            ("hasValue", ".", [_FAULTS], "bool", lambda faults: bool(faults.text)),
-            ("value", ".", [_FAULTS], "strings", value),
+            ("format.named", "", ["string"], _FOUND, named),
+            ("validate", ".", [_FORMAT, "string"], _FOUND, validate),
+            ("hasValue", ".", [_FOUND], "bool", has_value),
+            ("value", ".", [_FOUND], "dyn", value),
+            ("orValue", ".", [_FOUND, "dyn"], "dyn", lambda found, other: value(found) if has_value(found) else other),
         )
 
     def _authorizer(self) -> tuple[Function, ...]:
@@ -358,7 +360,9 @@ def _pool() -> descriptor_pool.DescriptorPool:
             for number, field in enumerate(fields, 1):
                 message.field.add(name=field, number=number, type=9, label=1)
         if package == "kubernetes":
-            file.message_type.add(name="FormatFaults").field.add(name="text", number=1, type=9, label=3)
+            found = file.message_type.add(name="Found")
+            found.field.add(name="text", number=1, type=9, label=3)
+            found.field.add(name="name", number=2, type=9, label=1)
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 

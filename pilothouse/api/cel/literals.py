@@ -43,8 +43,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 
 
-def literal_mistakes(tree: Node) -> Iterator[tuple[int, str]]:
-    """Positions in the text, and what is wrong there."""
+def literal_mistakes(tree: Node, *, mixes: bool = False) -> Iterator[tuple[int, str]]:
+    """Positions in the text, and what is wrong there; with `mixes` lists and maps may hold values of several types."""
     for node in walk(tree):
         match node:
             case Call() if node.function in _CHECKS and node.arguments:
@@ -53,9 +53,9 @@ def literal_mistakes(tree: Node) -> Iterator[tuple[int, str]]:
                 text = argument.value if isinstance(argument, Literal) and argument.kind == "string" else None
                 if text is not None and not _CHECKS[node.function](text):
                     yield argument.offset, f"invalid {node.function} argument"
-            case List():
+            case List() if not mixes:
                 yield from _mixed(node.items)
-            case Struct() if not node.message:
+            case Struct() if not node.message and not mixes:
                 yield from _mixed(key for key, _ in node.entries if key is not None)
                 yield from _mixed(value for _, value in node.entries)
             case Comprehension() if binds(node):

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+_NO_NETWORK = "network address parse error during conversion from string: "
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 
 
@@ -15,8 +16,9 @@ def parse_ip(text: str) -> Address:
     """Raises ValueError, also for zones and IPv4-mapped IPv6 addresses."""
     try:
         address = ipaddress.ip_address(text)
-    except ValueError as error:
-        raise ValueError(f'IP Address "{text}" parse error during conversion from string: {error}') from None
+    except ValueError:
+        why = f'ParseAddr("{text}"): {_address_fault(text)}'
+        raise ValueError(f'IP Address "{text}" parse error during conversion from string: {why}') from None
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id:
             raise ValueError(f'IP address "{text}" with zone value is not allowed')
@@ -25,15 +27,41 @@ def parse_ip(text: str) -> Address:
     return address
 
 
+def _address_fault(text: str) -> str:
+    """Why a text is no address, as Go's `net/netip` says it."""
+    if ":" in text:
+        return (
+            "unable to parse IP"
+            if "." in text.partition(":")[0]
+            else "each colon-separated field must have at least one digit"
+        )
+    if "." not in text:
+        return "unable to parse IP"
+    parts = text.split(".")
+    for position, part in enumerate(parts):
+        if not part:
+            return f'IPv4 field must have at least one digit (at "{".".join(parts[position:])}")'
+        if not (part.isascii() and part.isdigit()):
+            wrong = next(index for index, letter in enumerate(part) if not (letter.isascii() and letter.isdigit()))
+            rest = ".".join([part[wrong:], *parts[position + 1 :]])
+            return f'unexpected character (at "{rest}")'
+        if len(part) > 1 and part.startswith("0"):
+            return "IPv4 field has octet with leading zero"
+        if int(part) > 255:
+            return "IPv4 field has value >255"
+    return "IPv4 address too short" if len(parts) < 4 else "IPv4 address too long"
+
+
 def parse_cidr(text: str) -> Network:
     """Raises ValueError."""
     address, slash, bits = text.partition("/")
     if not slash or not bits.isdigit() or (bits != "0" and bits.startswith("0")):
-        raise ValueError(f'network address parse error during conversion from string: netip.ParsePrefix("{text}")')
+        why = "bad bits after slash: " + f'"{bits}"' if slash else "no '/'"
+        raise ValueError(f'{_NO_NETWORK}{_NO_NETWORK}netip.ParsePrefix("{text}"): {why}')
     try:
         network = ipaddress.ip_interface(f"{parse_ip(address)}/{bits}")
     except ValueError as error:
-        raise ValueError(f"network address parse error during conversion from string: {error}") from None
+        raise ValueError(f"{_NO_NETWORK}{error}") from None
     return network
 
 
@@ -64,7 +92,9 @@ class Url:
     """A URL that is absolute, or an absolute path. Raises ValueError."""
 
     def __init__(self, text: str) -> None:
-        if not text or any(character <= " " or character == "\x7f" for character in text):
+        if not text:
+            raise ValueError('URL parse error during conversion from string: parse "": empty url')
+        if any(character <= " " or character == "\x7f" for character in text):
             raise ValueError(f'URL parse error during conversion from string: parse "{text}": invalid URI for request')
         scheme, colon, _ = text.partition(":")
         if not text.startswith("/") and not (colon and _is_scheme(scheme)):

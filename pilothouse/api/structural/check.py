@@ -188,6 +188,10 @@ def _string(value: str, schema: Structural, name: str, outcome: _Outcome) -> Non
 
 def _number(value: float, schema: Structural, name: str, outcome: _Outcome) -> None:
     limit = _INTEGER_RANGES.get(schema.format) if schema.type == "integer" else None
+    if schema.type == "integer" and isinstance(value, float) and not value.is_integer():
+        text = f"Checked value must be of type integer (default format) in {name}"
+        outcome.faults.append(invalid(outcome.base or Path(), "", text))
+        limit = None
     if limit is not None and not -limit <= value < limit:
         text = f"Checked value must be of type integer with format {schema.format} in {name}"
         outcome.faults.append(invalid(outcome.base or Path(), "", text))

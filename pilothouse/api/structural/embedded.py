@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
+
 from pilothouse.api import names
 from pilothouse.api.meta import Object
 from pilothouse.api.path import FieldError, Path, invalid, required
@@ -50,7 +52,11 @@ def coerce(value: Any, schema: Structural | None, path: str = "") -> list[str]:
             for key in ("apiVersion", "kind"):
                 if key in value and not isinstance(value[key], str):
                     raise WrongType(f"{path}.{key}: must be a string")
-            unknown += load_metadata(value, path)
+            try:
+                unknown += load_metadata(value, path)
+            except WrongType as error:
+                given = orjson.dumps(value["metadata"]).decode()
+                raise WrongType(f"{path}.metadata: Invalid value: {given}: {error}") from None
         for key, child in value.items():
             if child.__class__ is dict or child.__class__ is list:
                 unknown += coerce(child, schema.member(key), f"{path}.{key}" if path else key)

@@ -15,7 +15,7 @@ from pilothouse.api.cel import ast
 from pilothouse.api.cel.cost import LIMIT, estimate
 from pilothouse.api.cel.declared import Declared, declare, typed_environment
 from pilothouse.api.cel.environment import CompileError, Environment, Program
-from pilothouse.api.path import FieldError, Path, field_forbidden, invalid
+from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invalid, shown_struct
 from pilothouse.api.structural.rules import compile_message, compile_rule
 from pilothouse.api.structural.schema import Rule, Structural
 
@@ -180,16 +180,18 @@ def _message_faults(
     total.add(at, cost)
 
 
-def _shown(written: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(written: Mapping[str, Any]) -> Shown:
     """A rule as upstream's messages show it."""
-    return {
-        "Rule": written.get("rule", ""),
-        "Message": written.get("message", ""),
-        "MessageExpression": written.get("messageExpression", ""),
-        "Reason": written.get("reason"),
-        "FieldPath": written.get("fieldPath", ""),
-        "OptionalOldSelf": written.get("optionalOldSelf"),
-    }
+    return shown_struct(
+        {
+            "Rule": written.get("rule", ""),
+            "Message": written.get("message", ""),
+            "MessageExpression": written.get("messageExpression", ""),
+            "Reason": written.get("reason"),
+            "FieldPath": written.get("fieldPath", ""),
+            "OptionalOldSelf": written.get("optionalOldSelf"),
+        }
+    )
 
 
 def _checked(text: str, rule: Rule, program: Program, place: _Place, environment: Environment) -> ast.Node:

@@ -55,22 +55,22 @@ def _environment() -> cel.Environment:
     )
 
 
-def compile_rule(rule: Rule) -> Compiled:
+def compile_rule(rule: Rule, *, is_new: bool = True) -> Compiled:
     """Raises CompileError; the message expression's begins with `messageExpression `."""
     uses_old = _old_self.search(rule.rule) is not None
     message = None
-    program = _environment().compile(_expression(rule.rule, rule))
+    program = _environment().compile(_expression(rule.rule, rule), is_new=is_new)
     if program.returns not in (BOOL, DYN):
         raise cel.CompileError("cel expression must evaluate to a bool")
     if rule.message_expression.strip():
-        message = compile_message(rule)
+        message = compile_message(rule, is_new=is_new)
     return Compiled(rule, program, message, uses_old)
 
 
-def compile_message(rule: Rule) -> cel.Program:
+def compile_message(rule: Rule, *, is_new: bool = True) -> cel.Program:
     """Raises CompileError."""
     try:
-        program = _environment().compile(_expression(rule.message_expression, rule))
+        program = _environment().compile(_expression(rule.message_expression, rule), is_new=is_new)
     except cel.CompileError as error:
         raise cel.CompileError(f"messageExpression {error}", error.mistakes) from None
     if program.returns not in (STRING, DYN):
@@ -150,7 +150,7 @@ class Rules:
     ) -> Iterator[FieldError]:
         compiled = self._compiled.get(schema)
         if compiled is None:
-            compiled = self._compiled[schema] = tuple(compile_rule(rule) for rule in schema.rules)
+            compiled = self._compiled[schema] = tuple(compile_rule(rule, is_new=False) for rule in schema.rules)
         variables: dict[str, Any] | None = None
         for each in compiled:
             if each.uses_old and old is None and not each.is_optional:

@@ -179,8 +179,11 @@ def _check_expression(part: Part, field: str, returns: tuple[str, ...], path: Pa
         errors.append(required(path.child(field), f"{field} is not specified"))
         return
     try:
-        source = as_maps(text) if MAP in returns or LIST in returns else text
-        admission_environment(is_policy=True).compile(source, returns=returns)
+        constructs = MAP in returns or LIST in returns
+        # The literals of objects are of types of their own upstream, which hold fields of several types.
+        admission_environment(is_policy=True).compile(
+            as_maps(text) if constructs else text, returns=returns, mixes=constructs
+        )
     except CompileError as error:
         errors.append(invalid(path.child(field), text, str(error)))
 

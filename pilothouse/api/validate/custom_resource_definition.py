@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from pilothouse.api import names
-from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
+from pilothouse.api.path import FieldError, Path, Shown, invalid, not_supported, required, shown_struct
 from pilothouse.api.structural import approval, formats
 from pilothouse.api.structural.form import check_schema
 from pilothouse.api.validate.custom_resource_conversion import REVIEW_VERSIONS, bundle_problem, conversion_faults
@@ -167,7 +167,7 @@ def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
     for index, version in enumerate(versions):
         own = {key: value for key, value in version.items() if key not in shared}
         yield from _version_faults(own, version, _SPEC.child("versions").index(index), allowed)
-    shown = [_shown(version, shared) for version in versions]
+    shown = _shown_list([_shown(version, shared) for version in versions])
     listed = [version.get("name", "") for version in versions]
     if len(set(listed)) != len(listed):
         yield invalid(_SPEC.child("versions"), shown, "must contain unique version names")
@@ -194,20 +194,26 @@ def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
     )
 
 
-def _shown(version: Part, shared: frozenset[str]) -> Part:
+def _shown_list(shown: Sequence[Shown]) -> Shown:
+    return Shown(f"[{','.join(each.text for each in shown)}]")
+
+
+def _shown(version: Part, shared: frozenset[str]) -> Shown:
     """A version as upstream's messages show it; schemas are left as they were written."""
     said = {key: value for key, value in version.items() if key not in shared}
-    return {
-        "Name": version.get("name", ""),
-        "Served": version.get("served", False),
-        "Storage": version.get("storage", False),
-        "Deprecated": version.get("deprecated", False),
-        "DeprecationWarning": version.get("deprecationWarning"),
-        "Schema": said.get("schema"),
-        "Subresources": said.get("subresources"),
-        "AdditionalPrinterColumns": said.get("additionalPrinterColumns"),
-        "SelectableFields": said.get("selectableFields"),
-    }
+    return shown_struct(
+        {
+            "Name": version.get("name", ""),
+            "Served": version.get("served", False),
+            "Storage": version.get("storage", False),
+            "Deprecated": version.get("deprecated", False),
+            "DeprecationWarning": version.get("deprecationWarning"),
+            "Schema": said.get("schema"),
+            "Subresources": said.get("subresources"),
+            "AdditionalPrinterColumns": said.get("additionalPrinterColumns"),
+            "SelectableFields": said.get("selectableFields"),
+        }
+    )
 
 
 def _shared(versions: Sequence[Part]) -> frozenset[str]:

@@ -35,7 +35,7 @@ class Expressions:
         identity = expression, is_composed, returns
         program = self._programs.get(identity)
         if program is None:
-            program = self._environment(is_composed).compile(expression, returns=returns)
+            program = self._environment(is_composed).compile(expression, returns=returns, is_new=False)
             self._programs[identity] = program
             if len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)

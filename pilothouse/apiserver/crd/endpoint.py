@@ -16,11 +16,13 @@ import orjson
 
 from pilothouse.api.apply.tracking import Versions
 from pilothouse.api.meta import Object
+from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.schema import Schema
 from pilothouse.api.selector import FieldSelector
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.crd.kinds import CustomKind
 from pilothouse.apiserver.crd.translation import Converting, CustomVersions, Kinds, Unconverted, question
+from pilothouse.apiserver.decode import unrecognized
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.registry import Registry
 from pilothouse.store.cached import Cached
@@ -63,6 +65,26 @@ class CustomEndpoint(Endpoint):
 
     def from_stored(self, obj: Object) -> Object:
         return self._kinds.renamed(self._kinds.upgraded(obj), self.gvr)
+
+    def identify(self, obj: Object, body: bytes = b"") -> None:
+        """Custom objects are read without their kind being known: what it says is judged with the object, and must be said."""
+        kind, api_version = obj.get("kind"), obj.get("apiVersion") or ""
+        gvr, metadata = self.gvr, obj.get("metadata")
+        name = str((metadata.get("name") or "") if isinstance(metadata, dict) else "")
+        if not kind:
+            text = body.decode(errors="replace") or orjson.dumps(obj, option=orjson.OPT_SORT_KEYS).decode()
+            why = f"Object 'Kind' is missing in '{text}'"
+            if body:
+                raise unrecognized(gvr.kind, why, body)
+            raise invalid_object("", "", "", [invalid(Path("patch"), text, why)])
+        if api_version != gvr.api_version:
+            if body:
+                said = f"does not match the expected API version ({gvr.api_version})"
+                raise BadRequest(f"the API version in the data ({api_version}) {said}")
+            fault = invalid(Path("apiVersion"), api_version, f"must be {gvr.api_version}")
+            raise invalid_object(str(api_version).rpartition("/")[0], str(kind), name, [fault])
+        if kind != gvr.kind:
+            raise invalid_object(gvr.group, str(kind), name, [invalid(Path("kind"), kind, f"must be {gvr.kind}")])
 
     def check_selectable(self, fields: FieldSelector | None) -> None:
         for field, _, _ in () if fields is None else fields.requirements:

@@ -127,7 +127,7 @@ def _check(scale: Mapping[str, Any], present: Mapping[str, Any], endpoint: Endpo
     gvr = endpoint.gvr
     metadata = scale["metadata"]
     replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if replicas < 0:
+    if replicas < 0 and not (endpoint.resource.scale or ScalePaths()).needs_replicas:
         fault = invalid(Path("spec.replicas"), replicas, "must be greater than or equal to 0")
         raise invalid_object("autoscaling", "Scale", metadata.get("name", ""), [fault])
     for name, text in (("uid", "UID"), ("resourceVersion", "resourceVersion")):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.decode import check_identity, decode
+from pilothouse.apiserver.decode import decode
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import WriteOptions
 
@@ -16,7 +16,7 @@ def read_object(call: Call, endpoint: Endpoint, options: WriteOptions) -> Object
     """Decoded, checked against the schema, defaulted and in the stored version. Raises BadRequest, UnsupportedMediaType."""
     request = call.request
     obj, duplicates = decode(request.body, request.headers, endpoint.gvr.kind)
-    check_identity(obj, endpoint.gvr)
+    endpoint.identify(obj, request.body)
     return load(obj, call, endpoint, options, duplicates)
 
 

@@ -20,7 +20,7 @@ from pilothouse.api.schema.duplicates import duplicate_fields
 from pilothouse.api.schema.schema import CannotBeHandled, FieldValidation, strict_error
 from pilothouse.api.status import BadRequest, Invalid
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.decode import check_identity, media_type
+from pilothouse.apiserver.decode import media_type
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import unsupported_media_type
 from pilothouse.apiserver.options import WriteOptions
@@ -56,7 +56,7 @@ class Patch:
         Raises BadRequest for what is no patch of this type, and Invalid for a result that cannot be read.
         """
         patched = self._applied(obj, self._document, endpoint)
-        check_identity(patched, endpoint.gvr)
+        endpoint.identify(patched)
         try:
             loaded = load(patched, call, endpoint, options, like=obj)
         except CannotBeHandled as error:

@@ -106,7 +106,7 @@ def value(environment, expression, **more):
             True,
         ),
         ("format.uuid().validate('x').value()", ["does not match the UUID format"]),
-        ("format.named('labelValue').validate('x').hasValue()", False),
+        ("format.named('labelValue').value().validate('x').hasValue()", False),
     ],
 )
 def test_values(environment, expression, expected):
@@ -196,3 +196,39 @@ def test_escaping():
     assert escape("a-b.c/d__e") == "a__dash__b__dot__c__slash__d__underscores__e"
     assert escape("namespace") == "__namespace__"
     assert escape("1a") is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("int('x') > 1", "type conversion error from 'string' to 'int'"),
+        ("duration(object.name) > duration('1s')", "type conversion error from 'string' to 'google.protobuf.Duration'"),
+        ("[1, 2][5] == 1", "index out of bounds: 5"),
+        ("1 / object.zero == 1", "division by zero"),
+        ("object.missing == 1", "no such key: missing"),
+        (
+            "ip('x').family() == 4",
+            'IP Address "x" parse error during conversion from string: ParseAddr("x"): unable to parse IP',
+        ),
+        ("ip('1.2.3.256').family() == 4", "IPv4 field has value >255"),
+        ("ip('1.2.3.04').family() == 4", "IPv4 field has octet with leading zero"),
+        ("ip('1.2.3').family() == 4", "IPv4 address too short"),
+        ("cidr('1.2.3.4').prefixLength() == 4", "netip.ParsePrefix(\"1.2.3.4\"): no '/'"),
+        ("semver('1.2').major() == 1", "No Major.Minor.Patch elements found"),
+        ("semver('1.2.x').major() == 1", 'Invalid character(s) found in patch number "x"'),
+        ("semver('01.2.3').major() == 1", 'Major number must not contain leading zeroes "01"'),
+        ("semver('').major() == 1", "Version string empty"),
+        ("url('').getHost() == 'a'", 'parse "": empty url'),
+        ("format.named('none').value().validate('x').hasValue()", "optional.none() dereference"),
+    ],
+)
+def test_failures_are_told_as_cel_go_tells_them(expression, message):
+    program = Environment({"object": DYN}).compile(expression)
+    with pytest.raises(EvaluationError) as caught:
+        program.evaluate({"object": {"zero": 0, "name": "x"}})
+    assert message in str(caught.value)
+
+
+def test_the_text_of_a_network():
+    program = Environment({}).compile("string(cidr('10.1.0.0/8').masked()) + ' ' + string(ip('10.0.0.1'))")
+    assert program.evaluate({}) == "10.0.0.0/8 10.0.0.1"

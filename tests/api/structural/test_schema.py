@@ -86,7 +86,14 @@ def test_with_a_status_subresource_the_root_says_little():
     ("schema", "value", "faults"),
     [
         (INTEGER, 1.0, []),
-        (INTEGER, 1.5, ['v: Invalid value: "number": v in body must be of type integer: "number"']),
+        (
+            INTEGER,
+            1.5,
+            [
+                'v: Invalid value: "number": v in body must be of type integer: "number"',
+                '<nil>: Invalid value: "": Checked value must be of type integer (default format) in v',
+            ],
+        ),
         (INTEGER, True, ['v: Invalid value: "boolean": v in body must be of type integer: "boolean"']),
         (STRING, None, ['v: Invalid value: "null": v in body must be of type string: "null"']),
         ({**STRING, "nullable": True}, None, []),
