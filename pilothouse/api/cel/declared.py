@@ -13,8 +13,9 @@ from functools import cached_property
 
 from google.protobuf import descriptor_pb2, duration_pb2, struct_pb2, timestamp_pb2
 
+from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import KEYWORDS, Environment, escape
-from pilothouse.api.cel.library import VariableType
+from pilothouse.api.cel.library import PACKAGES, VariableType
 from pilothouse.api.structural.schema import Structural
 
 MAX_REQUEST_BYTES = 3 * 1024 * 1024
@@ -23,6 +24,7 @@ _FIELD_TYPES = {
     "string": _FIELD.TYPE_STRING,
     "bool": _FIELD.TYPE_BOOL,
     "int": _FIELD.TYPE_INT64,
+    "uint": _FIELD.TYPE_UINT64,
     "double": _FIELD.TYPE_DOUBLE,
     "bytes": _FIELD.TYPE_BYTES,
 }
@@ -132,11 +134,26 @@ def _string(schema: Structural) -> Declared:
     return Declared(kind, 2, MAX_REQUEST_BYTES - 2)
 
 
-def typed_environment(declared: Mapping[str, Declared]) -> Environment:
-    """An environment in which the variables `declared` have their types."""
+def typed_environment(
+    declared: Mapping[str, Declared], plain: Mapping[str, str] | None = None, *, mutates: bool = False
+) -> Environment:
+    """An environment in which the variables `declared` have their types, beside `plain` ones. See `Environment`."""
     messages = _Messages()
     variables = {name: messages.type_of(each) for name, each in declared.items()}
-    return Environment(variables, files=messages.files)
+    environment = Environment({**(plain or {}), **variables}, files=messages.files, mutates=mutates)
+    environment.declared = messages.by_name
+    return environment
+
+
+def declared_of(type_: Type, known: Mapping[str, Declared]) -> Declared:
+    """The type that an expression has, as a variable's; `known` are the objects of its environment by the names of their messages."""
+    if type_.message in known:
+        return known[type_.message]
+    if type_.name in ("list", "map") and (type_.name == "list" or type_.of[0].name == "string"):
+        return Declared(type_.name, 2, item=declared_of(type_.of[-1], known))
+    if type_.name == "message" and type_.message.startswith(("kubernetes.", "net.")):
+        return Declared(type_.message, 1)
+    return Declared(type_.name if type_.name in _FIELD_TYPES or type_.name in _MESSAGES else "dyn", 1)
 
 
 class _Messages:
@@ -147,6 +164,9 @@ class _Messages:
         for module in (struct_pb2, timestamp_pb2, duration_pb2):
             self._file.dependency.append(module.DESCRIPTOR.name)
         self._names: dict[int, str] = {}
+        self.by_name: dict[str, Declared] = {}
+        for package in PACKAGES:
+            self._file.dependency.append(f"{package}.proto")
 
     @property
     def files(self) -> list[descriptor_pb2.FileDescriptorProto]:
@@ -169,6 +189,7 @@ class _Messages:
             return name
         short = f"T{len(self._names)}"
         name = self._names[id(declared)] = f"declared.{short}"
+        self.by_name[name] = declared
         message = descriptor_pb2.DescriptorProto(name=short)
         # Names such as `fooBar` and `foo_bar` may stand side by side; nobody writes these messages as JSON.
         message.options.deprecated_legacy_json_field_conflicts = True
@@ -201,5 +222,9 @@ class _Messages:
             made.type = _FIELD_TYPES[declared.kind]
             return
         made.type = _FIELD.TYPE_MESSAGE
-        is_object = declared.kind == "object"
-        made.type_name = f".{self._message(declared)}" if is_object else _MESSAGES.get(declared.kind, _MESSAGES["dyn"])
+        if declared.kind == "object":
+            made.type_name = f".{self._message(declared)}"
+        elif "." in declared.kind:
+            made.type_name = f".{declared.kind}"
+        else:
+            made.type_name = _MESSAGES.get(declared.kind, _MESSAGES["dyn"])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cel_expr_python import cel
 
     from pilothouse.api.cel.ast import Node
+    from pilothouse.api.cel.declared import Declared
     from pilothouse.api.cel.library import Library, VariableType
     from pilothouse.api.cel.report import Mistake
 
@@ -135,6 +136,8 @@ class Environment:
         # Imported here: the library takes 25 ms and 6 MB that a server without expressions need not spend.
         from pilothouse.api.cel.library import Library
 
+        self.declared: Mapping[str, Declared] = {}
+        """The types of objects by the names of their messages, where variables have such."""
         self._library = Library(files)
         self._environment = self._library.environment(variables, mutates=mutates)
 

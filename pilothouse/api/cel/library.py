@@ -24,6 +24,8 @@ _ACCESS = "kubernetes.authorization"
 CIDR_TEXT = "kubernetes__cidr__text"
 """Under which name `string(cidr)` is there: the library tells functions apart by whether an argument is a message, not by which."""
 _SIMPLE = {"kubernetes": ("Quantity", "URL", "Semver", "NamedFormat"), "net": ("IP", "CIDR")}
+PACKAGES = (*_SIMPLE, _ACCESS)
+"""Of the messages of our types; each has a file of its own."""
 _EXTENSIONS = "extensions:\n" + "".join(
     f'  - name: "{name}"\n' for name in ("lists", "sets", "two-var-comprehensions", "bindings")
 )

@@ -1,8 +1,7 @@
 """Object literals of mutating policies: `Object.spec{replicas: 1}` and `JSONPatch{op: "add", …}`.
 
 Upstream gives each field path a type of its own, made up as it is named. The library here knows no such types, so a literal becomes a
-map literal before it is compiled: same values, same optional fields, and the place of a literal is checked against its name. The values
-are `dyn`, as fields of an object need not be of one type and those of a map must.
+map literal before it is compiled: same values, same optional fields, and the place of a literal is checked against its name.
 Source: KEP-3962, apiserver `cel/mutation`.
 """
 
@@ -30,7 +29,6 @@ class _Open:
 
     path: tuple[str, ...] | None = None
     expects_key: bool = False
-    has_value: bool = False
     key: str = ""
     patches: bool = field(default=False)
 
@@ -43,8 +41,11 @@ def unescape(name: str) -> str:
     return _unescape(lambda match: _UNESCAPED[match[0]], name)
 
 
-def as_maps(expression: str) -> str:
-    """The expression with map literals in the place of object literals. Raises CompileError for a literal in the wrong place."""
+def as_maps(expression: str, *, is_new: bool = False) -> str:
+    """The expression with map literals, of dynamic type, in the place of object literals.
+
+    Raises CompileError for a literal in the wrong place, which is told when it is met: of one that `is_new` it may be anywhere.
+    """
     tokens = [(match.lastgroup or "", match[0]) for match in _TOKENS(expression)]
     out: list[str] = []
     stack: list[_Open] = []
@@ -53,9 +54,10 @@ def as_maps(expression: str) -> str:
         kind, text = tokens[position]
         if kind == "name" and (literal := _literal(tokens, position)) is not None:
             path, position = literal
-            _check_place(path, stack)
+            if not is_new:
+                _check_place(path, stack)
             stack.append(_Open(path, expects_key=True, patches=path is _PATCH))
-            out.append("{")
+            out.append("dyn({")
             continue
         out.append(_piece(kind, text, stack))
         position += 1
@@ -63,6 +65,7 @@ def as_maps(expression: str) -> str:
 
 
 _PATCH: tuple[str, ...] = ("JSONPatch",)
+_PATCH_FIELDS = frozenset({"op", "path", "from", "value"})
 
 
 def _literal(tokens: list[tuple[str, str]], position: int) -> tuple[tuple[str, ...], int] | None:
@@ -106,20 +109,16 @@ def _piece(kind: str, text: str, stack: list[_Open]) -> str:
     if text in _OPENING and kind == "other":
         stack.append(_Open())
     elif text in _CLOSING and kind == "other":
-        if stack:
-            stack.pop()
-            if top is not None and top.has_value:
-                return f"){text}"
+        if stack and stack.pop().path is not None:
+            return "})"
     elif top is not None and top.path is not None:
         if text == ",":
-            has_value, top.expects_key, top.has_value = top.has_value, True, False
-            return ")," if has_value else ","
-        if text == ":" and not top.has_value:
-            top.has_value = True
-            return ":dyn("
+            top.expects_key = True
         elif kind == "name" and top.expects_key:
             top.expects_key = False
             top.key = unescape(text)
+            if top.patches and top.key not in _PATCH_FIELDS:
+                raise CompileError(f"compilation failed: undefined field '{top.key}' of JSONPatch")
             return f'"{top.key}"'
     return text
 

@@ -18,6 +18,7 @@ _WORDS = (
     (re.compile(r"\bdeclared\.T\d+\b"), "object"),
     (re.compile(r"\bgoogle\.protobuf\.Value\b"), "dyn"),
 )
+_find_qualified = re.compile(r"undeclared reference to '(\w+(?:\.\w+)+)'(.*)").fullmatch
 _CIDR_TEXT = "found no matching overload for 'string' applied to '(net.CIDR)'"
 _mixes_numbers = re.compile(
     r"found no matching overload for '_(?:<|<=|>|>=)_' applied to '\((?:int|uint|double), (?:int|uint|double)\)'"
@@ -45,9 +46,15 @@ def mistakes(report: str) -> list[Mistake]:
         text = match[3].removesuffix(" [INVALID_ARGUMENT]")
         for pattern, word in _WORDS:
             text = pattern.sub(word, text)
-        found.append(Mistake(int(match[1]), int(match[2]), text))
+        column = int(match[2])
+        if qualified := _find_qualified(text):
+            # cel-go misses the first of several names.
+            column -= len(qualified[1].rpartition(".")[0])
+            text = f"undeclared reference to '{qualified[1].partition('.')[0]}'{qualified[2]}"
+        found.append(Mistake(int(match[1]), column, text))
     # What only follows from another mistake is not told.
-    return [each for each in found if "'*error*'" not in each.text] or found
+    told = [each for each in found if "'*error*'" not in each.text] or found
+    return sorted(told, key=lambda each: (each.line, each.column))
 
 
 def mistake_at(source: str, offset: int, text: str) -> Mistake:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 
 from pilothouse.api import names
-from pilothouse.api.cel.admission import admission_environment
+from pilothouse.api.cel.admission import AdmissionTypes
+from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
 from pilothouse.api.cel.objects import as_maps
-from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
+from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, not_supported, required
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
 
 MAX_ANNOTATIONS = 20
 MAX_VALUE_EXPRESSION_BYTES = 5 * 1024
-_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+_MUTATED = ("*", "CONNECT", "CREATE", "UPDATE")
+_PATCHES = {
+    "ApplyConfiguration": ("applyConfiguration", MAP, "Object"),
+    "JSONPatch": ("jsonPatch", LIST, "list(JSONPatch)"),
+}
+"""By type: the field, the type of its expression's values, and how messages call that."""
+_NOT_FOUND_ACTIONS = ("Deny", "Allow")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _BOTH = "validations or auditAnnotations must contain at least one item"
 _is_identifier = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
@@ -25,12 +33,13 @@ def validate_policy(policy: Part) -> list[FieldError]:
     """Faults in a ValidatingAdmissionPolicy; its expressions must compile."""
     errors: Errors = []
     spec, path = policy.get("spec") or {}, Path("spec")
-    _check_common(spec, path, errors)
+    types = _types(spec)
+    _check_common(spec, path, types, errors)
     validations, annotations = spec.get("validations") or (), spec.get("auditAnnotations") or ()
     if not validations and not annotations:
         errors += [required(path.child(field), _BOTH) for field in ("validations", "auditAnnotations")]
     for i, validation in enumerate(validations):
-        _check_validation(validation, path.child("validations").index(i), errors)
+        _check_validation(validation, path.child("validations").index(i), types, errors)
     if len(annotations) > MAX_ANNOTATIONS:
         text = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
         errors.append(invalid(path.child("auditAnnotations"), annotations, text))
@@ -47,7 +56,7 @@ def validate_policy(policy: Part) -> list[FieldError]:
             text = f"must not exceed {MAX_VALUE_EXPRESSION_BYTES} bytes in length"
             errors.append(required(here.child("valueExpression"), text))
         else:
-            _check_expression(annotation, "valueExpression", (STRING, NULL), here, errors)
+            _check_expression(annotation, "valueExpression", (STRING, NULL), here, types, errors)
     return errors
 
 
@@ -55,16 +64,18 @@ def validate_mutating_policy(policy: Part) -> list[FieldError]:
     """Faults in a MutatingAdmissionPolicy."""
     errors: Errors = []
     spec, path = policy.get("spec") or {}, Path("spec")
-    _check_common(spec, path, errors)
+    types = _types(spec, mutates=True)
+    _check_common(spec, path, types, errors)
     for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
         for operation in rule.get("operations") or ():
             here = path.child("matchConstraints", "resourceRules", "operations")
-            check_choice(operation, ("CREATE", "UPDATE"), here, errors)
+            if operation not in _MUTATED:
+                errors.append(not_supported(here, operation, _MUTATED))
     mutations = spec.get("mutations") or ()
     if not mutations:
         errors.append(required(path.child("mutations"), "mutations must contain at least one item"))
     for i, mutation in enumerate(mutations):
-        _check_mutation(mutation, path.child("mutations").index(i), errors)
+        _check_mutation(mutation, path.child("mutations").index(i), types, errors)
     if not spec.get("reinvocationPolicy"):
         errors.append(required(path.child("reinvocationPolicy")))
     else:
@@ -79,21 +90,26 @@ def validate_mutating_binding(binding: Part) -> list[FieldError]:
     return errors
 
 
-def _check_mutation(mutation: Part, path: Path, errors: Errors) -> None:
+def _check_mutation(mutation: Part, path: Path, types: AdmissionTypes, errors: Errors) -> None:
     type_ = mutation.get("patchType", "")
     if not type_:
         errors.append(required(path.child("patchType")))
         return
-    check_choice(type_, ("ApplyConfiguration", "JSONPatch"), path.child("patchType"), errors)
-    fields = {"ApplyConfiguration": ("applyConfiguration", MAP), "JSONPatch": ("jsonPatch", LIST)}
-    for patch_type, (field, returns) in fields.items():
+    check_choice(type_, tuple(_PATCHES), path.child("patchType"), errors)
+    for patch_type, (field, returns, shown) in sorted(_PATCHES.items(), key=lambda each: each[0] != type_):
         part, here = mutation.get(field), path.child(field)
-        if patch_type != type_ and part is not None:
-            errors.append(invalid(here, f"{{{field}}}", f"must not be specified when patchType is {type_}"))
-        elif patch_type == type_ and part is None:
+        if patch_type != type_:
+            if part is not None:
+                errors.append(invalid(here, f"{{{field}}}", f"must not be specified when patchType is {type_}"))
+        elif part is None:
             errors.append(required(here, f"must be specified when patchType is {type_}"))
-        elif patch_type == type_ and part is not None:
-            _check_expression(part, "expression", (returns,), here, errors)
+        elif not (text := part.get("expression") or "").strip():
+            errors.append(required(here.child("expression")))
+        else:
+            try:
+                types.check(as_maps(text, is_new=True), returns, shown=shown, constructs=True)
+            except CompileError as error:
+                errors.append(invalid(here.child("expression"), text, str(error)))
 
 
 def validate_binding(binding: Part) -> list[FieldError]:
@@ -115,12 +131,16 @@ def validate_binding(binding: Part) -> list[FieldError]:
     return errors
 
 
-def _check_common(spec: Part, path: Path, errors: Errors) -> None:
+def _types(spec: Part, *, mutates: bool = False) -> AdmissionTypes:
+    has_params, has_variables = spec.get("paramKind") is not None, bool(spec.get("variables"))
+    return AdmissionTypes(is_policy=True, has_params=has_params, has_variables=has_variables, mutates=mutates)
+
+
+def _check_common(spec: Part, path: Path, types: AdmissionTypes, errors: Errors) -> None:
     """What both kinds of policies have."""
     check_choice(spec.get("failurePolicy", "Fail"), ("Fail", "Ignore"), path.child("failurePolicy"), errors)
     if (kind := spec.get("paramKind")) is not None:
-        check_present(kind, "apiVersion", path.child("paramKind"), errors)
-        check_present(kind, "kind", path.child("paramKind"), errors)
+        _check_param_kind(kind, path.child("paramKind"), errors)
     constraints = spec.get("matchConstraints")
     if constraints is None:
         errors.append(required(path.child("matchConstraints")))
@@ -129,17 +149,31 @@ def _check_common(spec: Part, path: Path, errors: Errors) -> None:
         if not constraints.get("resourceRules"):
             errors.append(required(path.child("matchConstraints", "resourceRules")))
     conditions, here = spec.get("matchConditions") or (), path.child("matchConditions")
-    check_match_conditions(conditions, here, errors)
-    for i, condition in enumerate(conditions):
-        if condition.get("expression", "").strip():
-            _check_expression(condition, "expression", (BOOL,), here.index(i), errors)
+    check_match_conditions(conditions, here, types, errors)
     for i, variable in enumerate(spec.get("variables") or ()):
         at, name = path.child("variables").index(i), variable.get("name", "")
         if not name.strip():
             errors.append(required(at.child("name"), "name is not specified"))
         elif not _is_identifier(name):
             errors.append(invalid(at.child("name"), name, "must be a valid CEL identifier"))
-        _check_expression(variable, "expression", (), at, errors)
+        type_ = _check_expression(variable, "expression", (), at, types, errors)
+        if _is_identifier(name):
+            types.add_variable(name, type_)
+
+
+def _check_param_kind(kind: Part, path: Path, errors: Errors) -> None:
+    if check_present(kind, "apiVersion", path, errors):
+        group, _, version = kind["apiVersion"].rpartition("/")
+        if "/" in group:
+            text = f"unexpected GroupVersion string: {kind['apiVersion']}"
+            errors.append(invalid(path.child("apiVersion"), kind["apiVersion"], text))
+        else:
+            if group:
+                check_name(names.dns_subdomain, group, path.child("apiVersion"), errors)
+            check_name(names.dns_1035_label, version, path.child("apiVersion"), errors)
+    if check_present(kind, "kind", path, errors) and (problems := names.dns_1035_label(kind["kind"].lower())):
+        text = f"may have mixed case, but should otherwise match: {','.join(problems)}"
+        errors.append(invalid(path.child("kind"), kind["kind"], text))
 
 
 def _check_match(match: Part, path: Path, errors: Errors) -> None:
@@ -158,13 +192,13 @@ def _check_match(match: Part, path: Path, errors: Errors) -> None:
             check_rule_with_operations(rule, here, errors)
 
 
-def _check_validation(validation: Part, path: Path, errors: Errors) -> None:
-    _check_expression(validation, "expression", (BOOL,), path, errors)
+def _check_validation(validation: Part, path: Path, types: AdmissionTypes, errors: Errors) -> None:
+    _check_expression(validation, "expression", (BOOL,), path, types, errors)
     message, expression = validation.get("message") or "", validation.get("messageExpression") or ""
     if expression and not expression.strip():
         errors.append(invalid(path.child("messageExpression"), expression, "must be non-empty if specified"))
     elif expression:
-        _check_expression(validation, "messageExpression", (STRING,), path, errors)
+        _check_expression(validation, "messageExpression", (STRING,), path, types, errors)
     if message and not message.strip():
         errors.append(invalid(path.child("message"), message, "must be non-empty if specified"))
     elif "\n" in message.strip() or "\r" in message.strip():
@@ -173,19 +207,19 @@ def _check_validation(validation: Part, path: Path, errors: Errors) -> None:
         check_choice(validation["reason"], _REASONS, path.child("reason"), errors)
 
 
-def _check_expression(part: Part, field: str, returns: tuple[str, ...], path: Path, errors: Errors) -> None:
+def _check_expression(
+    part: Part, field: str, returns: tuple[str, ...], path: Path, types: AdmissionTypes, errors: Errors
+) -> Type | None:
+    """The type of the expression; None if it has none."""
     text = part.get(field) or ""
     if not text.strip():
         errors.append(required(path.child(field), f"{field} is not specified"))
-        return
+        return None
     try:
-        constructs = MAP in returns or LIST in returns
-        # The literals of objects are of types of their own upstream, which hold fields of several types.
-        admission_environment(is_policy=True).compile(
-            as_maps(text) if constructs else text, returns=returns, mixes=constructs
-        )
+        return types.check(text, *returns)
     except CompileError as error:
         errors.append(invalid(path.child(field), text, str(error)))
+        return None
 
 
 def _check_binding(spec: Part, path: Path, errors: Errors) -> None:
@@ -212,4 +246,5 @@ def _check_binding(spec: Part, path: Path, errors: Errors) -> None:
         errors.append(required(here.child("parameterNotFoundAction")))
     else:
         action = reference["parameterNotFoundAction"]
-        check_choice(action, ("Allow", "Deny"), here.child("parameterNotFoundAction"), errors)
+        if action not in _NOT_FOUND_ACTIONS:
+            errors.append(not_supported(here.child("parameterNotFoundAction"), action, _NOT_FOUND_ACTIONS))

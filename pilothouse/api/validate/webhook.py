@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, duplicate, invalid, not_supported, required, too_many
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
+
+if TYPE_CHECKING:
+    from pilothouse.api.cel.admission import AdmissionTypes
 
 _CHOICES = (
     ("failurePolicy", ("Fail", "Ignore")),
@@ -63,21 +67,11 @@ def _check_webhook(hook: Part, path: Path, errors: Errors) -> None:
         check_label_selector(hook.get(field), path.child(field), errors)
     check_client_config(hook.get("clientConfig") or {}, path.child("clientConfig"), errors)
     conditions = hook.get("matchConditions") or ()
-    check_match_conditions(conditions, path.child("matchConditions"), errors)
-    for i, condition in enumerate(conditions):
-        if condition.get("expression", "").strip():
-            _check_compiles(condition["expression"], path.child("matchConditions").index(i).child("expression"), errors)
+    if conditions:
+        # Imported here: only who writes expressions pays for their compiler.
+        from pilothouse.api.cel.admission import AdmissionTypes
 
-
-def _check_compiles(expression: str, path: Path, errors: Errors) -> None:
-    # Imported here: only who writes expressions pays for their compiler.
-    from pilothouse.api.cel.admission import admission_environment
-    from pilothouse.api.cel.environment import BOOL, CompileError
-
-    try:
-        admission_environment(is_policy=False).compile(expression, returns=BOOL)
-    except CompileError as error:
-        errors.append(invalid(path, expression, str(error)))
+        check_match_conditions(conditions, path.child("matchConditions"), AdmissionTypes(is_policy=False), errors)
 
 
 def check_client_config(config: Part, path: Path, errors: Errors) -> None:
@@ -200,15 +194,22 @@ def _check_review_versions(versions: list[str], path: Path, errors: Errors) -> N
         errors.append(invalid(path, versions, "must include at least one of v1, v1beta1"))
 
 
-def check_match_conditions(conditions: Sequence[Part], path: Path, errors: Errors) -> None:
-    """Names and presence; whether an expression compiles is for who knows its variables."""
+def check_match_conditions(conditions: Sequence[Part], path: Path, types: AdmissionTypes, errors: Errors) -> None:
+    """Conditions of a webhook or policy, whose expressions must compile in `types`."""
+    from pilothouse.api.cel.environment import BOOL, CompileError
+
     if len(conditions) > _MAX_CONDITIONS:
         errors.append(too_many(path, len(conditions), _MAX_CONDITIONS))
     seen: set[str] = set()
     for i, condition in enumerate(conditions):
-        here, name = path.index(i), condition.get("name", "")
-        if not condition.get("expression", "").strip():
+        here, name, expression = path.index(i), condition.get("name", ""), condition.get("expression", "")
+        if not expression.strip():
             errors.append(required(here.child("expression")))
+        else:
+            try:
+                types.check(expression, BOOL)
+            except CompileError as error:
+                errors.append(invalid(here.child("expression"), expression, str(error)))
         if not name:
             errors.append(required(here.child("name")))
             continue

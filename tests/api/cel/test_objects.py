@@ -9,24 +9,24 @@ from pilothouse.api.cel.objects import as_maps, unescape
     [
         (
             "Object{spec: Object.spec{replicas: object.spec.replicas + 1}}",
-            '{"spec":dyn( {"replicas":dyn( object.spec.replicas + 1)})}',
+            'dyn({"spec": dyn({"replicas": object.spec.replicas + 1})})',
         ),
-        ("Object { ?spec : x }", '{ ?"spec" :dyn( x )}'),
+        ("Object { ?spec : x }", 'dyn({ ?"spec" : x })'),
         (
             "has(a.b) ? Object{spec: Object.spec{a: 1, b: f(c, d)}} : Object{}",
-            'has(a.b) ? {"spec":dyn( {"a":dyn( 1), "b":dyn( f(c, d))})} : {}',
+            'has(a.b) ? dyn({"spec": dyn({"a": 1, "b": f(c, d)})}) : dyn({})',
         ),
         (
             "[JSONPatch{op: 'add', path: '/a', value: {'b': 1}}]",
-            "[{\"op\":dyn( 'add'), \"path\":dyn( '/a'), \"value\":dyn( {'b': 1})}]",
+            "[dyn({\"op\": 'add', \"path\": '/a', \"value\": {'b': 1}})]",
         ),
         (
             "Object{spec: Object.spec{containers: [Object.spec.containers{name: 'Object{a: 1}'}]}}",
-            '{"spec":dyn( {"containers":dyn( [{"name":dyn( \'Object{a: 1}\')}])})}',
+            'dyn({"spec": dyn({"containers": [dyn({"name": \'Object{a: 1}\'})]})})',
         ),
         ("x.Object.y + Objects", "x.Object.y + Objects"),
-        ("Object{a__dash__b: 1, __namespace__: 2}", '{"a-b":dyn( 1), "namespace":dyn( 2)}'),
-        ("JSONPatch{value: Object.spec{a: 1}}", '{"value":dyn( {"a":dyn( 1)})}'),
+        ("Object{a__dash__b: 1, __namespace__: 2}", 'dyn({"a-b": 1, "namespace": 2})'),
+        ("JSONPatch{value: Object.spec{a: 1}}", 'dyn({"value": dyn({"a": 1})})'),
     ],
 )
 def test_literals_become_maps(expression, maps):

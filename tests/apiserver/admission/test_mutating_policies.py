@@ -145,8 +145,9 @@ def test_policies_that_cannot_be():
 
     assert "mutations must contain at least one item" in faults()
     assert "must evaluate to list" in faults(mutations=[patch("1")])
-    assert "must evaluate to map" in faults(mutations=[apply("1")])
-    assert "type mismatch" in faults(mutations=[apply("Object{spec: Object.status{}}")])
+    assert "must evaluate to Object but got int" in faults(mutations=[apply("1")])
+    assert faults(mutations=[apply("Object{spec: Object.status{}}")]) == "", "it is told when it is met"
+    assert "undefined field 'foo' of JSONPatch" in faults(mutations=[patch("[JSONPatch{foo: 'add'}]")])
     assert "Required value: must be specified when patchType is JSONPatch" in faults(
         mutations=[{"patchType": "JSONPatch"}]
     )

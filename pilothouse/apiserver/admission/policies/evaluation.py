@@ -36,7 +36,11 @@ class Outcome:
 
 
 class Failure(Exception):
-    """An expression that gives no value; the text is for the client."""
+    """An expression that gives no value; the text is for the client. `why` is the text without the expression."""
+
+    def __init__(self, text: str, why: str = "") -> None:
+        super().__init__(text)
+        self.why = why or text
 
 
 class Scope:
@@ -56,8 +60,8 @@ class Scope:
         self._known: dict[str, Any] = {}
         self._values = {**values, "variables": self._known}
 
-    def evaluate(self, expression: str, *returns: str) -> Any:
-        """Raises Failure, Unanswered."""
+    def evaluate(self, expression: str, *returns: str, shown: str = "") -> Any:
+        """The value; messages speak of the expression as `shown`. Raises Failure, Unanswered."""
         try:
             program = self._expressions.compile(expression, *returns)
         except CompileError as error:
@@ -68,14 +72,15 @@ class Scope:
             return self._access.evaluate(program, self._values)
         except EvaluationError as error:
             missing = _missing_key(str(error))
+            why = str(error)
             if missing is not None and missing[1] in self._failed:
-                raise self._failed[missing[1]] from None
-            raise Failure(f"expression '{expression.strip()}' resulted in error: {error}") from None
+                why = self._failed[missing[1]].why
+            raise Failure(f"expression '{(shown or expression).strip()}' resulted in error: {why}", why) from None
 
     def construct(self, expression: str, *returns: str) -> Any:
         """The value of an expression with object literals. Raises Failure, Unanswered."""
         try:
-            return self.evaluate(as_maps(expression), *returns)
+            return self.evaluate(as_maps(expression), *returns, shown=expression)
         except CompileError as error:
             raise Failure(str(error)) from None
 
@@ -89,7 +94,7 @@ class Scope:
             self._known[name] = self.evaluate(expression)
             del self._failed[name]
         except Failure as failure:
-            self._failed[name] = Failure(f'composited variable "{name}" fails to evaluate: {failure}')
+            self._failed[name] = Failure(f'composited variable "{name}" fails to evaluate: {failure.why}')
 
 
 def judge(scope: Scope, policy: Policy) -> Outcome:

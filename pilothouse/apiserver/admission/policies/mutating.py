@@ -22,6 +22,7 @@ from pilothouse.apiserver.admission.policies.source import (
     FindParams,
     Policies,
     Policy,
+    PolicyError,
     params_of,
 )
 from pilothouse.apiserver.admission.redraft import redraft
@@ -71,6 +72,10 @@ class MutatingAdmissionPolicy(Plugin):
                 continue
             try:
                 params = await params_of(policy, binding, attributes.namespace, self._find_params)
+            except PolicyError as error:
+                if not policy.fails_open:
+                    refusals.append(f"policy '{policy.name}' denied request: failed to configure policy: {error}")
+                break
             except ConfigurationError as error:
                 self._refuse(policy, binding, error, refusals)
                 continue

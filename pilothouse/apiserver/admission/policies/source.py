@@ -14,6 +14,10 @@ from pilothouse.apiserver.admission.matching import Match
 from pilothouse.apiserver.objects import Objects
 
 
+class PolicyError(Exception):
+    """A policy cannot be used as it is, whatever its bindings."""
+
+
 class ConfigurationError(Exception):
     """A policy or a binding cannot be used as it is; its failure policy decides what that means."""
 
@@ -126,13 +130,14 @@ def _policy(policy: Object, bindings: Sequence[Binding]) -> Policy:
 
 
 async def params_of(policy: Policy, binding: Binding, namespace: str, find: FindParams) -> Sequence[Object | None]:
-    """The parameters with which a binding's rules are to be tried, one after the other. Raises ConfigurationError."""
+    """The parameters with which a binding's rules are to be tried, one after the other. Raises PolicyError, ConfigurationError."""
     kind, reference = policy.spec.get("paramKind"), binding.param_ref
     if kind is None:
         return [None]
     store = await find(kind.get("apiVersion", ""), kind.get("kind", ""))
     if store is None:
-        raise ConfigurationError(f"paramKind kind `{kind.get('apiVersion')}, Kind={kind.get('kind')}` not known")
+        shown = f"{kind.get('apiVersion')}, Kind={kind.get('kind')}"
+        raise PolicyError(f"failed to find resource referenced by paramKind: '{shown}'")
     if reference is None:
         return [None]
     where = ""

@@ -19,6 +19,7 @@ from pilothouse.apiserver.admission.policies.source import (
     FindParams,
     Policies,
     Policy,
+    PolicyError,
     params_of,
 )
 from pilothouse.apiserver.attributes import Attributes
@@ -67,6 +68,10 @@ class ValidatingAdmissionPolicy(Plugin):
                 continue
             try:
                 params = await params_of(policy, binding, attributes.namespace, self._find_params)
+            except PolicyError as error:
+                if not policy.fails_open:
+                    refusals.append(_Refusal(policy.name, "", f"failed to configure policy: {error}"))
+                break
             except ConfigurationError as error:
                 if not policy.fails_open:
                     refusals.append(_Refusal(policy.name, binding.name, f"failed to configure binding: {error}"))
@@ -140,7 +145,8 @@ class ValidatingAdmissionPolicy(Plugin):
 def _refused(attributes: Attributes, refusal: _Refusal) -> status.StatusError:
     """`… is forbidden: ValidatingAdmissionPolicy 'x' with binding 'y' denied request: …`, with the reason that the rule gives."""
     gvr = attributes.gvr
-    message = f"ValidatingAdmissionPolicy '{refusal.policy}' with binding '{refusal.binding}' denied request: {refusal.message}"
+    binding = f" with binding '{refusal.binding}'" if refusal.binding else ""
+    message = f"ValidatingAdmissionPolicy '{refusal.policy}'{binding} denied request: {refusal.message}"
     forbidden = status.forbidden(gvr.plural, gvr.group, attributes.name, message)
     reason = refusal.reason or "Invalid"
     return status.StatusError(
