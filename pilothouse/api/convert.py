@@ -91,6 +91,7 @@ def _autoscaler_to_v1(obj: Mapping[str, Any]) -> Object:
     if conditions := status.pop("conditions", None):
         carried[_CONDITIONS] = conditions
     annotations = {key: orjson.dumps(value).decode() for key, value in carried.items()}
+    status.setdefault("currentReplicas", 0)
     return {**obj, "metadata": _with_annotations(obj["metadata"], annotations), "spec": spec, "status": status}
 
 
@@ -106,6 +107,8 @@ def _autoscaler_from_v1(obj: Mapping[str, Any]) -> Object:
     behavior = _carried(annotations, _BEHAVIOR)
     if isinstance(behavior, dict) and behavior:
         spec["behavior"] = _uncapitalized(behavior)
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
     percentage = status.pop("currentCPUUtilizationPercentage", None)
     if current := [_current_from_v1(metric) for metric in _carried_list(annotations, _CURRENT_METRICS)]:
         status["currentMetrics"] = current

@@ -20,7 +20,7 @@ def qos_class(spec: Mapping[str, Any]) -> str:
     Resources of the pod as a whole count instead of the containers' where they are given.
     """
     whole = spec.get("resources")
-    if whole and (whole.get("requests") or whole.get("limits")):
+    if whole is not None:
         parts = [whole]
     else:
         containers = [*spec.get("containers", ()), *spec.get("initContainers", ())]

@@ -149,6 +149,9 @@ class Resource:
     validate: Callable[[View], Sequence[FieldError]] = _valid
     validate_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
     """Immutable fields and transitions; takes the new and the old object. `validate` runs as well."""
+    validate_as: Callable[[GVR, View, View | None], Sequence[FieldError]] | None = None
+    """Further faults that depend on the version that the client speaks; takes it, the new object as it is stored and, for an update,
+    the old one."""
     validate_status_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
     warnings: Callable[[View], Sequence[str]] = _no_warnings
     """Deprecated or doubtful use in a new object, for `Warning` headers."""

@@ -212,7 +212,9 @@ class Registry:
             if resource.drop_disabled is not None:
                 resource.drop_disabled(obj, None)
             resource.prepare_create(obj)
-            self._refuse_faults(obj, [*self._metadata_faults(obj), *resource.validate(obj)])
+            self._refuse_faults(
+                obj, [*self._metadata_faults(obj), *resource.validate(obj), *self._version_faults(obj, None, write)]
+            )
             write.warnings += resource.warnings(obj)
             attributes.name = metadata["name"]
             await self.admission.validate(attributes)
@@ -335,6 +337,7 @@ class Registry:
                 errors = [
                     *(() if resource.ratchets else resource.validate(draft)),
                     *resource.validate_update(draft, old),
+                    *self._version_faults(draft, old, write),
                 ]
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
@@ -505,6 +508,10 @@ class Registry:
         if resource.knows_finalizers and "finalizers" in obj["metadata"]:
             faults += check_known_finalizers(obj["metadata"])
         return faults
+
+    def _version_faults(self, obj: Object, old: Mapping[str, Any] | None, write: Write) -> Sequence[FieldError]:
+        check = self.resource.validate_as
+        return () if check is None else check(write.gvr or self.resource.gvr, obj, old)
 
     def _metadata_update_faults(self, draft: Object, old: Mapping[str, Any]) -> list[FieldError]:
         """A fault that all kinds share is told twice, as upstream's generic code and its kinds' own do."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pilothouse.api.kinds.address_warnings import of_address
 from pilothouse.api.kinds.columns import at
+from pilothouse.api.kinds.volume_warnings import of_overlaps
 
 View = Mapping[str, Any]
 
@@ -87,6 +89,7 @@ def of_pod(spec: View, metadata: View, path: str = "") -> list[str]:
         *_volumes(spec, f"{here}.volumes"),
         *_lists(spec, here),
         *_containers(spec, here),
+        *_addresses(spec, here),
     ]
     if annotations := metadata.get("annotations"):
         found += _annotations(spec, annotations, f"{path}metadata.annotations")
@@ -154,6 +157,7 @@ def _volumes(spec: View, path: str) -> Iterator[str]:
             yield f"{path}[{i}].{_VOLUME_PATHS.get(source, source)}: {_VOLUMES[source]}"
         if "ephemeral" in volume and (claim := at(volume, "ephemeral", "volumeClaimTemplate", "spec")):
             yield from of_claim(claim, f"{path}[{i}].ephemeral.volumeClaimTemplate.spec")
+    yield from of_overlaps(spec.get("volumes") or ())
 
 
 def of_claim(spec: View, path: str) -> Iterator[str]:
@@ -171,6 +175,13 @@ def _fractions(amounts: View, keys: Sequence[str], path: str) -> Iterator[str]:
 
             if quantity.to_milli(text) % 1000:
                 yield f'{path}[{key}]: fractional byte value "{text}" is invalid, must be an integer'
+
+
+def _addresses(spec: View, path: str) -> Iterator[str]:
+    for i, server in enumerate(at(spec, "dnsConfig", "nameservers") or ()):
+        yield from of_address(server, f"{path}.dnsConfig.nameservers[{i}]")
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from of_address(alias.get("ip", ""), f"{path}.hostAliases[{i}].ip")
 
 
 def _lists(spec: View, path: str) -> Iterator[str]:
@@ -204,7 +215,7 @@ def _containers(spec: View, path: str) -> Iterator[str]:
             if len(environment := container.get("env") or ()) > 1:
                 yield from _environment(environment, f"{here}.env")
             ports += [(f"{here}.ports[{n}]", port) for n, port in enumerate(container.get("ports") or ())]
-    if len(ports) > 1:
+    if ports:
         yield from _ports(ports)
 
 
@@ -224,6 +235,10 @@ def _ports(ports: Sequence[tuple[str, View]]) -> Iterator[str]:
     numbers: dict[tuple[int, str], list[tuple[str, str, int]]] = {}
     for here, port in ports:
         host_ip, host_port = port.get("hostIP", ""), port.get("hostPort", 0)
+        if host_ip and not host_port:
+            told = {"Name": port.get("name", ""), "HostPort": 0, "ContainerPort": port.get("containerPort", 0)}
+            told |= {"Protocol": port.get("protocol", ""), "HostIP": host_ip}
+            yield f"{here}: hostIP set without hostPort: {{{' '.join(f'{key}:{value}' for key, value in told.items())}}}"
         others = numbers.setdefault((port.get("containerPort", 0), port.get("protocol", "")), [])
         for other, other_ip, other_port in others:
             if (host_ip, host_port) == (other_ip, other_port):

@@ -16,14 +16,14 @@ from pilothouse.api.validate.webhook import check_match_conditions, check_rule_w
 
 MAX_ANNOTATIONS = 20
 MAX_VALUE_EXPRESSION_BYTES = 5 * 1024
+_MUTABLE = ("*", "CONNECT", "CREATE", "UPDATE")
+"""The operations in which an object can be changed."""
 _REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
-_MUTATED = ("*", "CONNECT", "CREATE", "UPDATE")
 _PATCHES = {
     "ApplyConfiguration": ("applyConfiguration", MAP, "Object"),
     "JSONPatch": ("jsonPatch", LIST, "list(JSONPatch)"),
 }
 """By type: the field, the type of its expression's values, and how messages call that."""
-_NOT_FOUND_ACTIONS = ("Deny", "Allow")
 _ACTIONS = ("Audit", "Deny", "Warn")
 _BOTH = "validations or auditAnnotations must contain at least one item"
 _is_identifier = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
@@ -69,8 +69,7 @@ def validate_mutating_policy(policy: Part) -> list[FieldError]:
     for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
         for operation in rule.get("operations") or ():
             here = path.child("matchConstraints", "resourceRules", "operations")
-            if operation not in _MUTATED:
-                errors.append(not_supported(here, operation, _MUTATED))
+            check_choice(operation, _MUTABLE, here, errors)
     mutations = spec.get("mutations") or ()
     if not mutations:
         errors.append(required(path.child("mutations"), "mutations must contain at least one item"))
@@ -246,5 +245,4 @@ def _check_binding(spec: Part, path: Path, errors: Errors) -> None:
         errors.append(required(here.child("parameterNotFoundAction")))
     else:
         action = reference["parameterNotFoundAction"]
-        if action not in _NOT_FOUND_ACTIONS:
-            errors.append(not_supported(here.child("parameterNotFoundAction"), action, _NOT_FOUND_ACTIONS))
+        check_choice(action, ("Deny", "Allow"), here.child("parameterNotFoundAction"), errors)

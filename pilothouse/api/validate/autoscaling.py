@@ -40,7 +40,10 @@ def validate_autoscaler(autoscaler: Part) -> list[FieldError]:
         errors.append(invalid(_SPEC.child("maxReplicas"), high, "must be greater than or equal to 1"))
     if low is not None and high < low:
         errors.append(invalid(_SPEC.child("maxReplicas"), high, "must be greater than or equal to `minReplicas`"))
-    _check_reference(spec.get("scaleTargetRef") or {}, _SPEC.child("scaleTargetRef"), errors)
+    target = spec.get("scaleTargetRef") or {}
+    _check_reference(target, _SPEC.child("scaleTargetRef"), errors)
+    if "resourceVersion" not in autoscaler["metadata"]:
+        _check_group(target.get("apiVersion", ""), errors)
     for i, metric in enumerate(metrics):
         _check_metric(metric, _SPEC.child("metrics").index(i), errors)
     if low == 0 and not any(metric.get("type") in ("Object", "External") for metric in metrics):
@@ -50,6 +53,21 @@ def validate_autoscaler(autoscaler: Part) -> list[FieldError]:
         if (rules := (spec.get("behavior") or {}).get(field)) is not None:
             _check_rules(rules, _SPEC.child("behavior", field), errors)
     return errors
+
+
+def validate_autoscaler_update(new: Part, old: Part) -> list[FieldError]:
+    """A target without a group of its API may stay."""
+    now, then = (((one.get("spec") or {}).get("scaleTargetRef") or {}).get("apiVersion", "") for one in (new, old))
+    errors: Errors = []
+    if now != then and "/" in then:
+        _check_group(now, errors)
+    return errors
+
+
+def _check_group(version: str, errors: Errors) -> None:
+    if "/" not in version:
+        path = _SPEC.child("scaleTargetRef", "apiVersion")
+        errors.append(invalid(path, version, "apiVersion must specify API group"))
 
 
 def validate_autoscaler_status_update(new: Part, old: Part) -> list[FieldError]:
@@ -98,12 +116,15 @@ def _check_metric(metric: Part, path: Path, errors: Errors) -> None:
     kind = metric.get("type", "")
     if not kind:
         errors.append(required(path.child("type"), "must specify a metric source type"))
+    told = len(errors)
     present = [field for field in _SOURCES.values() if field in metric]
     if present:
         _check_source(present[0], metric[present[0]], path.child(present[0]), errors)
     expected = _SOURCES.get(kind, "")
     if not expected:
         errors.append(not_supported(path.child("type"), kind, sorted(_SOURCES)))
+        # Told before and after what the metric has.
+        errors.insert(told, not_supported(path.child("type"), kind, sorted(_SOURCES)))
     elif expected not in metric:
         errors.append(required(path.child(expected), "must populate information for the given metric source"))
     if len(present) != 1:

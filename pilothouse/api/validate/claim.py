@@ -74,7 +74,7 @@ def _check_data_sources(spec: Part, path: Path, errors: Errors) -> None:
         here = path.child(field)
         check_present(part, "name", here, errors)
         check_present(part, "kind", here, errors)
-        group = part.get("apiGroup", "")
+        group = part.get("apiGroup") or ""
         if not group and part.get("kind") != "PersistentVolumeClaim":
             text = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
             errors.append(invalid(here, part.get("kind", ""), text))

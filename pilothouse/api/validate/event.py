@@ -7,11 +7,56 @@ what they are about.
 from __future__ import annotations
 
 from pilothouse.api import names
+from pilothouse.api.gvr import GVR
 from pilothouse.api.path import FieldError, Path, invalid, required
-from pilothouse.api.validate.values import Errors, Part, check_name, check_present
+from pilothouse.api.validate.metadata import check_known_finalizers
+from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_name, check_present
 
 _LIMITS = (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024))
 _ROOT = Path()
+
+
+_KEPT = (
+    "involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "reason", "type", "eventTime",
+    "action", "related", "reportingController", "reportingInstance",
+)  # fmt: skip
+_STORED = {"reportingController": "reportingComponent"}
+
+
+def validate_event_as(version: GVR, event: Part, old: Part | None) -> list[FieldError]:
+    """What the newer library's events must obey besides, and what of them never changes."""
+    errors: Errors = []
+    if not version.group:
+        return errors
+    if old is not None:
+        if event.get("series") != old.get("series"):
+            _check_series(event, errors)
+        for field in _KEPT:
+            now, then = (one.get(_STORED.get(field, field)) for one in (event, old))
+            if now != then:
+                errors.append(invalid(Path(field), now, IMMUTABLE))
+        return errors
+    check_name(names.dns_subdomain, event["metadata"].get("name", ""), Path("metadata.name"), errors)
+    errors += check_known_finalizers(event["metadata"])
+    _check_series(event, errors)
+    if not event.get("eventTime"):
+        errors.append(required(Path("eventTime")))
+    if (type_ := event.get("type", "")) not in ("Normal", "Warning"):
+        errors.append(invalid(Path("type"), "", f"has invalid value: {type_}"))
+    for field in ("firstTimestamp", "lastTimestamp", "count", "source"):
+        if event.get(field):
+            errors.append(invalid(Path(field), "", "needs to be unset"))
+    return errors
+
+
+def _check_series(event: Part, errors: Errors) -> None:
+    series = event.get("series")
+    if series is None:
+        return
+    if series.get("count", 0) < 2:
+        errors.append(invalid(Path("series.count"), "", "should be at least 2"))
+    if not series.get("lastObservedTime"):
+        errors.append(required(Path("series.lastObservedTime")))
 
 
 def validate_event(event: Part) -> list[FieldError]:

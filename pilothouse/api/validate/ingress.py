@@ -110,7 +110,7 @@ def _check_backend(backend: Part, path: Path, errors: Errors) -> None:
 
 
 def _check_reference(reference: Part, path: Path, errors: Errors) -> None:
-    if "apiGroup" in reference:
+    if reference.get("apiGroup") is not None:
         check_name(names.dns_subdomain, reference["apiGroup"], path.child("apiGroup"), errors)
     for field in ("kind", "name"):
         check_required_name(names.path_segment, reference, field, path, errors)

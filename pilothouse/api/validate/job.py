@@ -63,7 +63,7 @@ def validate_job(job: Part) -> list[FieldError]:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     if not _matches(chosen, labels):
         text = "`selector` does not match template `labels`"
-        errors.append(invalid(_SPEC.child("template", "metadata", "labels"), labels, text))
+        errors.append(invalid(_SPEC.child("template", "metadata", "labels"), labels or None, text))
     completions = spec.get("completions", 0)
     if spec.get("completionMode") == "Indexed" and completions > 0:
         name = job["metadata"].get("name", "")

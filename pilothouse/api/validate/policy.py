@@ -18,6 +18,7 @@ from pilothouse.api.validate.resources import (
     check_resource_name,
 )
 from pilothouse.api.validate.scheduling import check_tolerations
+from pilothouse.api.validate.shown import label_selector, shown
 from pilothouse.api.validate.values import (
     IMMUTABLE,
     Errors,
@@ -51,11 +52,15 @@ _EXISTS_ONLY = (
 )
 
 
+_BUDGET = {"MinAvailable": None, "Selector": None, "MaxUnavailable": None, "UnhealthyPodEvictionPolicy": None}
+
+
 def validate_disruption_budget(budget: Part) -> list[FieldError]:
     errors: Errors = []
     spec = budget.get("spec") or {}
     if "minAvailable" in spec and "maxUnavailable" in spec:
-        errors.append(invalid(_SPEC, spec, "minAvailable and maxUnavailable cannot be both set"))
+        told = {**spec, "selector": label_selector(spec.get("selector"))}
+        errors.append(invalid(_SPEC, shown(told, _BUDGET), "minAvailable and maxUnavailable cannot be both set"))
     for field in ("minAvailable", "maxUnavailable"):
         if field in spec:
             check_int_or_percent(spec[field], _SPEC.child(field), errors)

@@ -71,7 +71,7 @@ def check_pod_security(context: Part, spec: Part, path: Path, errors: Errors) ->
     for field, allowed in (
         ("fsGroupChangePolicy", ("Always", "OnRootMismatch")),
         ("supplementalGroupsPolicy", ("Merge", "Strict")),
-        ("seLinuxChangePolicy", ("MountOption", "Recursive")),
+        ("seLinuxChangePolicy", ("Recursive",)),
     ):
         if field in context:
             check_choice(context[field], allowed, path.child(field), errors)

@@ -10,6 +10,7 @@ from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, in
 from pilothouse.api.validate.container import PROTOCOLS
 from pilothouse.api.validate.endpoint import check_endpoint_address
 from pilothouse.api.validate.metadata import check_labels
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import (
     IMMUTABLE,
     Errors,
@@ -32,6 +33,7 @@ _LONGEST_AFFINITY_S = 86400
 _HINTS, _MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
 _SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 _ONLY_BALANCERS = "may only be used when `type` is 'LoadBalancer'"
+_PORT = {"Name": "", "Protocol": "", "AppProtocol": None, "Port": 0, "TargetPort": 0, "NodePort": 0}
 _SPEC = Path("spec")
 _ANNOTATIONS = Path("metadata.annotations")
 
@@ -179,15 +181,8 @@ def _check_port_collisions(ports: Sequence[Part], spec: Part, errors: Errors) ->
                 errors.append(duplicate(here.child("nodePort"), node_port))
             node_ports.add((protocol, node_port))
         if (protocol, number) in own:
-            shown = {
-                "Name": "",
-                "Protocol": protocol,
-                "AppProtocol": None,
-                "Port": number,
-                "TargetPort": 0,
-                "NodePort": 0,
-            }
-            errors.append(duplicate(here, shown))
+            told = {"protocol": protocol, "port": number}
+            errors.append(duplicate(here, shown(told, _PORT)))
         own.add((protocol, number))
 
 

@@ -43,7 +43,7 @@ def _value(value: Any, empty: Any) -> Any:
         case [Mapping() as item]:
             return [_filled(one, item) for one in value] if value is not None else None
         case _:
-            return empty if value is None else value
+            return empty if value is None else json.loads(value.text) if isinstance(value, Shown) else value
 
 
 def _api_name(name: str) -> str:

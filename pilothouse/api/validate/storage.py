@@ -32,7 +32,7 @@ def validate_persistent_volume(volume: Part) -> list[FieldError]:
     if not capacity:
         errors.append(required(_SPEC.child("capacity")))
     if "storage" not in capacity or len(capacity) > 1:
-        errors.append(not_supported(_SPEC.child("capacity"), capacity or None, ("storage",)))
+        errors.append(not_supported(_SPEC.child("capacity"), spec.get("capacity"), ("storage",)))
     for name, amount in capacity.items():
         here = _SPEC.child("capacity").key(name)
         if (whole := quantity.to_int(amount)) < 0:
@@ -43,8 +43,6 @@ def validate_persistent_volume(volume: Part) -> list[FieldError]:
     name = volume["metadata"].get("name", "")
     _check_affinity(spec, errors)
     _check_source(spec, name, _SPEC, errors)
-    if "local" in spec and "nodeAffinity" not in spec:
-        errors.append(required(_SPEC.child("nodeAffinity"), "Local volume requires node affinity"))
     _check_root(spec, _SPEC, errors)
     if storage_class := spec.get("storageClassName"):
         check_name(names.dns_subdomain, storage_class, _SPEC.child("storageClassName"), errors)

@@ -261,12 +261,24 @@ VOLUME_SOURCES: Mapping[str, Check] = {
 """The sources of a PersistentVolume, `hostPath` apart."""
 
 
+_ORDER = (
+    "hostPath", "gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "flocker", "nfs", "rbd", "quobyte", "cephfs", "iscsi",
+    "cinder", "fc", "flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume", "azureDisk", "scaleIO",
+    "local", "storageos", "csi",
+)  # fmt: skip
+"""The first of several sources of a PersistentVolume is the one that counts."""
+
+
 def check_one_source(part: Part, sources: Mapping[str, Check], path: Path, errors: Errors, more_than_one: str) -> str:
     """Checks the one source that must be there; returns its field, or an empty string."""
-    found = [field for field in sources if field in part]
+    found = [field for field in _ORDER if field in part]
     for i, field in enumerate(found):
-        if i:
-            errors.append(field_forbidden(path.child(field), more_than_one))
+        # Upstream takes a flex volume beside another source.
+        if i and field != "flexVolume":
+            errors.append(field_forbidden(path.child("cephFS" if field == "cephfs" else field), more_than_one))
         else:
-            sources[field](part[field], path.child(field), errors)
+            here = path.child("persistentDisk" if field == "gcePersistentDisk" else field)
+            sources[field](part[field], here, errors)
+            if field == "local" and "nodeAffinity" not in part:
+                errors.append(required(path.child("nodeAffinity"), "Local volume requires node affinity"))
     return found[0] if found else ""

@@ -78,5 +78,6 @@ HORIZONTAL_POD_AUTOSCALER = Resource(
     ),
     prepare_create=clears_status(gvr.HORIZONTAL_POD_AUTOSCALERS),
     validate=Deferred("pilothouse.api.validate.autoscaling", "validate_autoscaler"),
+    validate_update=Deferred("pilothouse.api.validate.autoscaling", "validate_autoscaler_update"),
     validate_status_update=Deferred("pilothouse.api.validate.autoscaling", "validate_autoscaler_status_update"),
 )

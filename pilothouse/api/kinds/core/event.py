@@ -45,6 +45,8 @@ EVENT = Resource(
     dependents=Dependents.NONE,
     other_versions=(gvr.EVENTS,),
     short_names=("ev",),
+    name_rule="path-segment",
+    knows_finalizers=False,
     has_generation=False,
     selectable={
         **{f"{key}.{name}": value_of("involvedObject", name) for name in _INVOLVED for key in _KEYS},
@@ -68,4 +70,5 @@ EVENT = Resource(
     ),
     create_on_update=True,
     validate=Deferred("pilothouse.api.validate.event", "validate_event"),
+    validate_as=Deferred("pilothouse.api.validate.event", "validate_event_as"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.address_warnings import of_subnet
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, View, at, flag_of, wide
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
@@ -45,6 +46,8 @@ def _warnings(obj: View) -> list[str]:
         found.append("spec.configSource: the feature is removed")
     if at(obj, "spec", "externalID"):
         found.append("spec.externalID: this field is deprecated, and is unused by Kubernetes")
+    for i, subnet in enumerate(at(obj, "spec", "podCIDRs") or ()):
+        found += of_subnet(subnet, f"spec.podCIDRs[{i}]")
     return found
 
 

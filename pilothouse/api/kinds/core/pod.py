@@ -27,7 +27,8 @@ def _prepare_create(draft: Object) -> None:
     spec = draft.setdefault("spec", {})
     status: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
-        status["conditions"] = [dict(_GATED)]
+        now = draft["metadata"].get("creationTimestamp")
+        status["conditions"] = [{**_GATED, "lastProbeTime": None, "lastTransitionTime": now}]
     draft["status"] = status
     if account := spec.get("serviceAccountName"):
         spec["serviceAccount"] = account

@@ -6,6 +6,7 @@ Addresses and ports are allocated by the API server; here is what an update keep
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.address_warnings import of_address, of_subnet
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, addresses, at, labels, text, value_of, wide
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
@@ -118,7 +119,10 @@ def _warnings(service: View) -> list[str]:
             "annotation service.kubernetes.io/topology-aware-hints is deprecated, "
             "please use service.kubernetes.io/topology-mode instead"
         )
-    is_headless = spec.get("clusterIP") == "None"
+    type_ = spec.get("type")
+    for i, address in enumerate(spec.get("clusterIPs") or ()):
+        found += of_address(address, f"spec.clusterIPs[{i}]")
+    is_headless = type_ == "ClusterIP" and spec.get("clusterIP") == "None"
     if is_headless:
         ignored = {
             "spec.loadBalancerIP": spec.get("loadBalancerIP"),
@@ -126,11 +130,17 @@ def _warnings(service: View) -> list[str]:
             "spec.SessionAffinity": spec.get("sessionAffinity", "None") != "None",
         }
         found += [f"{name} is ignored for headless services" for name, given in ignored.items() if given]
-    type_ = spec.get("type")
-    if spec.get("externalIPs") and type_ == "ExternalName":
-        found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
-    elif spec.get("externalIPs") and not is_headless:
+    external = spec.get("externalIPs") or ()
+    for i, address in enumerate(external):
+        found += of_address(address, f"spec.externalIPs[{i}]")
+    if external and not is_headless and type_ != "ExternalName":
         found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+    if address := spec.get("loadBalancerIP"):
+        found += of_address(address, "spec.loadBalancerIP")
+    for i, subnet in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        found += of_subnet(subnet, f"spec.loadBalancerSourceRanges[{i}]")
+    if external and type_ == "ExternalName":
+        found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if spec.get("externalName") and type_ != "ExternalName":
         found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
     if spec.get("trafficDistribution") == "PreferClose":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
+from pilothouse.api.kinds.address_warnings import of_address
 from pilothouse.api.kinds.columns import AGE, NAME, View, joined, text
 from pilothouse.api.resource import Column, Resource
 from pilothouse.kit.deferred import Deferred
@@ -16,8 +17,17 @@ def _endpoints(obj: View, now: float) -> str:
     return joined(address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ())
 
 
+_CONTROLLERS = ("endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io")
+"""Whose slices hold no odd addresses."""
+
+
 def _warnings(obj: View) -> list[str]:
-    return ["spec.addressType: FQDN endpoints are deprecated"] if obj.get("addressType") == "FQDN" else []
+    found = ["spec.addressType: FQDN endpoints are deprecated"] if obj.get("addressType") == "FQDN" else []
+    if (obj["metadata"].get("labels") or {}).get("endpointslice.kubernetes.io/managed-by") not in _CONTROLLERS:
+        for i, endpoint in enumerate(obj.get("endpoints") or ()):
+            for j, address in enumerate(endpoint.get("addresses") or ()):
+                found += of_address(address, f"endpoints[{i}].addresses[{j}]")
+    return found
 
 
 ENDPOINT_SLICE = Resource(

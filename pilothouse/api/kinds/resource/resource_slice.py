@@ -31,6 +31,12 @@ def _attributes(devices: Iterable[View]) -> Iterator[Any]:
         yield from (device.get("attributes") or {}).values()
 
 
+def _date_taints(draft: Object) -> None:
+    for device in at(draft, "spec", "devices") or ():
+        for taint in device.get("taints") or ():
+            taint.setdefault("timeAdded", draft["metadata"].get("creationTimestamp"))
+
+
 def _warnings(resource_slice: View) -> list[str]:
     driver = at(resource_slice, "spec", "driver") or ""
     if driver == driver.lower():
@@ -50,6 +56,7 @@ RESOURCE_SLICE = Resource(
     ),
     returns_deleted=True,
     drop_disabled=_drop_disabled,
+    prepare_create=_date_taints,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
     validate=Deferred("pilothouse.api.validate.device_slice", "validate_slice"),
