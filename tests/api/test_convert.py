@@ -89,7 +89,7 @@ def test_an_autoscaler_survives_the_older_version() -> None:
     }
     older = convert(autoscaler, V2, V1)
     assert older["spec"] == {"scaleTargetRef": TARGET, "maxReplicas": 5, "targetCPUUtilizationPercentage": 60}
-    assert older["status"] == {"desiredReplicas": 2, "currentCPUUtilizationPercentage": 50}
+    assert older["status"] == {"currentReplicas": 0, "desiredReplicas": 2, "currentCPUUtilizationPercentage": 50}
     annotations = older["metadata"]["annotations"]
     metrics = orjson.loads(annotations["autoscaling.alpha.kubernetes.io/metrics"])
     assert metrics[0]["external"] == {
