@@ -44,6 +44,9 @@ def generated_name(base: str, rng: random.Random) -> str:
     return base[:_GENERATED_BASE_LIMIT] + "".join(rng.choices(_SUFFIX_CHARACTERS, k=_SUFFIX_LENGTH))
 
 
+_OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
+
+
 def set_namespace(metadata: Object, namespace: str) -> None:
     """Give the object the namespace of its request (empty for a cluster-scoped kind). Raises BadRequest if it names another."""
     own = metadata.get("namespace") or ""
@@ -52,7 +55,7 @@ def set_namespace(metadata: Object, namespace: str) -> None:
             metadata.pop("namespace", None)
         return
     if own and namespace:
-        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        raise BadRequest(_OTHER_NAMESPACE)
     if namespace:
         metadata["namespace"] = namespace
     else:
@@ -62,16 +65,13 @@ def set_namespace(metadata: Object, namespace: str) -> None:
 def check_name(obj: Mapping[str, Any], namespace: str, name: str) -> None:
     """Check the name and namespace of an update's object against its URL. Raises BadRequest."""
     metadata = obj.get("metadata") or {}
+    if namespace and (metadata.get("namespace") or namespace) != namespace:
+        raise BadRequest(_OTHER_NAMESPACE)
     own = metadata.get("name") or ""
     if own != name:
         if not own:
             raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
         raise BadRequest(f"the name of the object ({own}) does not match the name on the URL ({name})")
-    own_namespace = metadata.get("namespace") or ""
-    if namespace and own_namespace and own_namespace != namespace:
-        raise BadRequest(
-            f"the namespace of the object ({own_namespace}) does not match the namespace on the request ({namespace})"
-        )
 
 
 def keep_system_fields(metadata: Object, old: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ def owners(obj: Object) -> dict[tuple[str, str, str], Any]:
             b"{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: other}}",
             "fieldManager=m",
             400,
-            "the namespace of the object (other) does not match the namespace on the request (default)",
+            "the namespace of the provided object does not match the namespace sent on the request",
         ),
         (b"{apiVersion: v1, kind: ConfigMap, metadata: []}", "fieldManager=m", 500, ".metadata: expected map"),
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pilothouse.api import names, quantity
-from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, not_supported, required
+from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invalid, not_supported, required
 from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.metadata import check_label_selector, check_template_metadata
 from pilothouse.api.validate.values import (
@@ -90,7 +90,7 @@ def _check_data_sources(spec: Part, path: Path, errors: Errors) -> None:
         and reference is not None
         and source != {k: v for k, v in reference.items() if k != "namespace"}
     ):
-        errors.append(invalid(path, str(path.child("dataSource")), "must match dataSourceRef"))
+        errors.append(invalid(path, Shown("{}"), "must match dataSourceRef"))
 
 
 def check_claim_template(template: Part, path: Path, errors: Errors) -> None:

@@ -10,6 +10,7 @@ from pilothouse.api import names
 from pilothouse.api.gvr import GVR
 from pilothouse.api.path import FieldError, Path, invalid, required
 from pilothouse.api.validate.metadata import check_known_finalizers
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_name, check_present
 
 _LIMITS = (("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024))
@@ -20,6 +21,7 @@ _KEPT = (
     "involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "reason", "type", "eventTime",
     "action", "related", "reportingController", "reportingInstance",
 )  # fmt: skip
+_REFERENCE = dict.fromkeys(("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath"), "")
 _STORED = {"reportingController": "reportingComponent"}
 
 
@@ -34,7 +36,8 @@ def validate_event_as(version: GVR, event: Part, old: Part | None) -> list[Field
         for field in _KEPT:
             now, then = (one.get(_STORED.get(field, field)) for one in (event, old))
             if now != then:
-                errors.append(invalid(Path(field), now, IMMUTABLE))
+                told = shown(now, _REFERENCE) if field in ("involvedObject", "related") and now else now
+                errors.append(invalid(Path(field), told, IMMUTABLE))
         return errors
     check_name(names.dns_subdomain, event["metadata"].get("name", ""), Path("metadata.name"), errors)
     errors += check_known_finalizers(event["metadata"])

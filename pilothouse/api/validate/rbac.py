@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
 from pilothouse.api.validate.metadata import check_label_selector
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 
 _GROUP = "rbac.authorization.k8s.io"
@@ -60,11 +61,14 @@ def validate_cluster_role_binding(binding: Part) -> list[FieldError]:
     return _binding_faults(binding, namespaced=False)
 
 
+_ROLE = {"APIGroup": "", "Kind": "", "Name": ""}
+
+
 def validate_binding_update(new: Part, old: Part) -> list[FieldError]:
     """Which role a binding grants stays for good."""
     if new.get("roleRef") == old.get("roleRef"):
         return []
-    return [invalid(Path("roleRef"), new.get("roleRef"), "cannot change roleRef")]
+    return [invalid(Path("roleRef"), shown(new.get("roleRef"), _ROLE), "cannot change roleRef")]
 
 
 def _binding_faults(binding: Part, *, namespaced: bool) -> list[FieldError]:

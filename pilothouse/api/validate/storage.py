@@ -13,7 +13,7 @@ from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.metadata import check_label_name
 from pilothouse.api.validate.scheduling import check_node_selector
 from pilothouse.api.validate.storage_source import ISCSI_NAME_TOO_LONG, VOLUME_SOURCES, check_one_source
-from pilothouse.api.validate.values import Errors, Part, check_immutable, check_immutable_field, check_name
+from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_immutable, check_immutable_field, check_name
 from pilothouse.api.validate.volume import check_host_path
 
 _SOURCES = {"hostPath": check_host_path, **VOLUME_SOURCES}
@@ -128,10 +128,37 @@ def validate_persistent_volume_update(new: Part, old: Part) -> list[FieldError]:
         text = f"spec.persistentvolumesource is immutable after creation\n{difference(then, now)}"
         errors.append(field_forbidden(_SPEC.child("persistentvolumesource"), text))
     check_immutable(spec.get("volumeMode"), before.get("volumeMode"), Path("volumeMode"), errors)
+    affinity = spec.get("nodeAffinity")
+    if (earlier := before.get("nodeAffinity")) is not None and _in_new_words(affinity, earlier) != earlier:
+        text = f"{IMMUTABLE}, except for updating from beta label to GA"
+        errors.append(invalid(Path("nodeAffinity"), affinity, text))
     if "volumeAttributesClassName" in before and "volumeAttributesClassName" not in spec:
         text = "update from non-nil value to nil is forbidden"
         errors.append(field_forbidden(_SPEC.child("volumeAttributesClassName"), text))
     return errors
+
+
+_NEW_WORDS = {
+    "beta.kubernetes.io/arch": "kubernetes.io/arch",
+    "beta.kubernetes.io/os": "kubernetes.io/os",
+    "beta.kubernetes.io/instance-type": "node.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/region": "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone": "topology.kubernetes.io/zone",
+}
+"""Labels of nodes by what they are called now."""
+
+
+def _in_new_words(affinity: Any, earlier: Any) -> Any:
+    """`affinity` with the older names of labels where `earlier` has them and it has the newer ones."""
+    match affinity, earlier:
+        case dict(), dict():
+            if affinity.get("key") == _NEW_WORDS.get(earlier.get("key", "")):
+                affinity = {**affinity, "key": earlier["key"]}
+            return {key: _in_new_words(value, earlier.get(key)) for key, value in affinity.items()}
+        case list(), list() if len(affinity) == len(earlier):
+            return [_in_new_words(one, other) for one, other in zip(affinity, earlier, strict=True)]
+        case _:
+            return affinity
 
 
 def _sources(spec: Part, before: Part) -> dict[str, Any]:

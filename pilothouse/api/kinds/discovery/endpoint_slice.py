@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.address_warnings import of_address
 from pilothouse.api.kinds.columns import AGE, NAME, View, joined, text
+from pilothouse.api.meta import Object
 from pilothouse.api.resource import Column, Resource
 from pilothouse.kit.deferred import Deferred
 
@@ -30,9 +31,16 @@ def _warnings(obj: View) -> list[str]:
     return found
 
 
+def _prepare_update(draft: Object, old: View) -> None:
+    """Labels count as well: a new generation tells of those that changed."""
+    if draft["metadata"].get("labels") != old["metadata"].get("labels"):
+        draft["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
 ENDPOINT_SLICE = Resource(
     gvr.ENDPOINT_SLICES,
     columns=(NAME, text("AddressType", "addressType"), Column("Ports", _ports), Column("Endpoints", _endpoints), AGE),
+    prepare_update=_prepare_update,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
     validate=Deferred("pilothouse.api.validate.endpoint", "validate_endpoint_slice"),
