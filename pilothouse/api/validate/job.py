@@ -305,7 +305,10 @@ def validate_job_update(new: Part, old: Part) -> list[FieldError]:
     if waiting:
         template, template_before = _without_placement(template), _without_placement(template_before)
     if template != template_before:
-        errors.append(invalid(_SPEC.child("template"), spec.get("template"), IMMUTABLE))
+        path, value = _SPEC.child("template"), spec.get("template") or {}
+        if waiting:
+            path, value = path.child("spec"), value.get("spec")
+        errors.append(invalid(path, value, IMMUTABLE))
     for field in _FIXED:
         check_immutable_field(spec, before, field, _SPEC, errors)
     return errors

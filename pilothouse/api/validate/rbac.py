@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pilothouse.api import names
+from pilothouse.api import selector as selectors_of
 from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
+from pilothouse.api.status import BadRequest
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
@@ -26,6 +28,10 @@ def validate_cluster_role(role: Part) -> list[FieldError]:
             errors.append(required(path, text))
         for i, selector in enumerate(selectors):
             check_label_selector(selector, path.index(i), errors)
+            try:
+                selectors_of.from_object(selector)
+            except BadRequest:
+                errors.append(invalid(path.index(i), None, "invalid label selector."))
     return errors
 
 

@@ -152,7 +152,7 @@ def _in_new_words(affinity: Any, earlier: Any) -> Any:
     """`affinity` with the older names of labels where `earlier` has them and it has the newer ones."""
     match affinity, earlier:
         case dict(), dict():
-            if affinity.get("key") == _NEW_WORDS.get(earlier.get("key", "")):
+            if "key" in affinity and affinity["key"] == _NEW_WORDS.get(earlier.get("key", "")):
                 affinity = {**affinity, "key": earlier["key"]}
             return {key: _in_new_words(value, earlier.get(key)) for key, value in affinity.items()}
         case list(), list() if len(affinity) == len(earlier):

@@ -15,6 +15,7 @@ from pilothouse.api.validate.values import Errors, Part, check_name, check_no_st
 Check = Callable[[Part, Path, Errors], None]
 
 ISCSI_NAME_TOO_LONG = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
+_ISCSI_STARTS = "must be valid format starting with iqn, eui, or naa"
 _is_iqn = re.compile(r"iqn\.\d{4}-\d{2}\.([A-Za-z0-9.-]+)(:[^,;*&$|\s]+)$").search
 _is_eui = re.compile(r"eui.[A-Za-z0-9]{16}").fullmatch
 _is_naa = re.compile(r"naa.[A-Za-z0-9]{32}").fullmatch
@@ -50,7 +51,8 @@ def check_nfs(source: Part, path: Path, errors: Errors) -> None:
         errors.append(invalid(path.child("path"), source.get("path", ""), "must be an absolute path"))
 
 
-def check_iscsi(source: Part, path: Path, errors: Errors) -> None:
+def check_iscsi(source: Part, path: Path, errors: Errors, *, wrong_start: str = _ISCSI_STARTS) -> None:
+    """`wrong_start` is what is said of an initiator whose name starts as none may."""
     check_present(source, "targetPortal", path, errors)
     if check_present(source, "iqn", path, errors):
         _check_iscsi_name(source["iqn"], path.child("iqn"), errors)
@@ -60,12 +62,12 @@ def check_iscsi(source: Part, path: Path, errors: Errors) -> None:
     if (source.get("chapAuthDiscovery") or source.get("chapAuthSession")) and "secretRef" not in source:
         errors.append(required(path.child("secretRef")))
     if "initiatorName" in source:
-        _check_iscsi_name(source["initiatorName"], path.child("initiatorname"), errors)
+        _check_iscsi_name(source["initiatorName"], path.child("initiatorname"), errors, wrong_start)
 
 
-def _check_iscsi_name(name: str, path: Path, errors: Errors) -> None:
+def _check_iscsi_name(name: str, path: Path, errors: Errors, wrong_start: str = _ISCSI_STARTS) -> None:
     if not name.startswith(("iqn", "eui", "naa")):
-        errors.append(invalid(path, name, "must be valid format starting with iqn, eui, or naa"))
+        errors.append(invalid(path, name, wrong_start))
     elif not (_is_iqn(name) or _is_eui(name) or _is_naa(name)):
         errors.append(invalid(path, name, "must be valid format"))
 
@@ -198,8 +200,8 @@ def _check_local(source: Part, path: Path, errors: Errors) -> None:
 
 
 def _check_iscsi_volume(source: Part, path: Path, errors: Errors) -> None:
-    check_iscsi(source, path, errors)
     _check_secret(source, path, errors, ("name",))
+    check_iscsi(source, path, errors, wrong_start="must be valid format")
 
 
 def _check_csi_volume(source: Part, path: Path, errors: Errors) -> None:
