@@ -61,13 +61,12 @@ async def list_response(call: Call, endpoint: Endpoint, listing: Listing, contin
         metadata["continue"] = continue_token
         if listing.remaining is not None:
             metadata["remainingItemCount"] = listing.remaining
-    gvr = endpoint.gvr
     if output.shape is Shape.WHOLE and output.media_type == PROTOBUF:
         body = await _message_list(endpoint, listing, metadata)
         return _packed_response(call.request, 200, _PROTOBUF_HEADERS, body)
     if output.shape is Shape.WHOLE:
         wires = (cached.wire for cached in listing.items)
-        body = list_body(gvr, metadata, list(map(endpoint.wire, wires) if endpoint.is_converted else wires))
+        body = list_body(endpoint, metadata, list(map(endpoint.wire, wires) if endpoint.is_converted else wires))
         if output is PLAIN:
             return body_response(call, 200, body)
         return value_response(call, 200, orjson.loads(body))
@@ -96,14 +95,25 @@ async def _message_list(endpoint: Endpoint, listing: Listing, metadata: Object) 
     return writer.finish()
 
 
-def list_body(gvr: GVR, metadata: Object, wires: list[bytes]) -> bytes:
-    """The JSON of a list of objects in wire form; `wires` is used up. Large lists are copied once."""
+def list_body(endpoint: Endpoint, metadata: Object, wires: list[bytes]) -> bytes:
+    """The JSON of a list of objects in wire form. Large lists are copied once.
+
+    As upstream encodes them, items of built-in kinds do not repeat what the list says: their kind and version.
+    """
+    gvr = endpoint.gvr
     head = orjson.dumps({"kind": f"{gvr.kind}List", "apiVersion": gvr.api_version, "metadata": metadata})[:-1]
     if not wires:
         return head + b',"items":[]}\n'
-    wires[0] = b'%b,"items":[%b' % (head, wires[0])
-    wires[-1] += b"]}\n"
-    return b",".join(wires)
+    opening, between = b',"items":[', b","
+    parts: list[bytes | memoryview] = [*wires]
+    if endpoint.resource.read is None:
+        named = b'{"kind":"%b","apiVersion":"%b",' % (gvr.kind.encode(), gvr.api_version.encode())
+        if all(wire.startswith(named) for wire in wires):
+            opening, between = opening + b"{", between + b"{"
+            parts = [memoryview(wire)[len(named) :] for wire in wires]
+    parts[0] = b"%b%b%b" % (head, opening, parts[0])
+    parts[-1] = b"%b]}\n" % parts[-1]
+    return between.join(parts)
 
 
 def value_response(call: Call, code: int, value: Any) -> Response:

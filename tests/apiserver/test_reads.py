@@ -126,6 +126,12 @@ async def test_forms_of_a_list(server: Harness) -> None:
     partial = await server.json("GET", CONFIG_MAPS, headers=PARTIAL)
     assert partial["kind"] == "PartialObjectMetadataList"
     assert len(partial["items"]) == 4
+    whole = await server.json("GET", CONFIG_MAPS)
+    assert (whole["kind"], whole["apiVersion"]) == ("ConfigMapList", "v1")
+    assert [next(iter(item)) for item in whole["items"]] == ["metadata"] * 4
+    (one,) = (await server.json("GET", CONFIG_MAPS, query="fieldSelector=metadata.name%3Db"))["items"]
+    assert one == whole["items"][1]
+    assert {"kind": "ConfigMap", "apiVersion": "v1", **one} == await server.json("GET", f"{CONFIG_MAPS}/b")
     empty = await server.json("GET", "/api/v1/namespaces/none/configmaps")
     assert empty["items"] == []
 

@@ -58,7 +58,7 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     for start in range(0, len(listing.items), _AT_ONCE):
         await asyncio.gather(*map(delete_one, listing.items[start : start + _AT_ONCE]))
     metadata = {"resourceVersion": str(listing.revision)}
-    body = list_body(endpoint.gvr, metadata, [endpoint.wire(cached.wire) for cached in listing.items])
+    body = list_body(endpoint, metadata, [endpoint.wire(cached.wire) for cached in listing.items])
     return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
 
 
