@@ -111,8 +111,8 @@ def list_body(endpoint: Endpoint, metadata: Object, wires: list[bytes]) -> bytes
         if all(wire.startswith(named) for wire in wires):
             opening, between = opening + b"{", between + b"{"
             parts = [memoryview(wire)[len(named) :] for wire in wires]
-    parts[0] = b"%b%b%b" % (head, opening, parts[0])
-    parts[-1] = b"%b]}\n" % parts[-1]
+    parts[0] = b"".join((head, opening, parts[0]))
+    parts[-1] = b"".join((parts[-1], b"]}\n"))
     return between.join(parts)
 
 

@@ -9,7 +9,7 @@ from pilothouse.api.cel.admission import AdmissionTypes
 from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
 from pilothouse.api.cel.objects import as_maps
-from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, not_supported, required
+from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
 from pilothouse.api.validate.metadata import check_label_selector
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
