@@ -62,7 +62,8 @@ def test_round_trip(value: int, format: Format) -> None:
     original = Quantity.of(value, format)
     again = quantity.parse(str(original))
     assert again == original
-    assert str(again) == str(original)
+    if not (format is Format.BINARY and str(original)[-1].isdigit()):  # no suffix says that it is binary
+        assert str(again) == str(original)
 
 
 @given(st.from_regex(r"[+-]?[0-9]{1,5}(\.[0-9]{0,4})?(n|u|m|k|M|G|Ki|Mi|Gi|e[0-9]|e-[0-9])?", fullmatch=True))
