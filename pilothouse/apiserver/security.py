@@ -7,7 +7,6 @@ proxies and documents. Certificates, keys and `cryptography` are first touched b
 from __future__ import annotations
 
 import random
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,7 +46,7 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.impersonation import Impersonation
 from pilothouse.apiserver.objects import CachedObjects, Objects
 from pilothouse.apiserver.proxy.forward import Forwarder
-from pilothouse.apiserver.proxy.kubelet import Kubelets
+from pilothouse.apiserver.proxy.kubelet import Kubelets, KubeletTls
 from pilothouse.apiserver.proxy.pods import PodStreams
 from pilothouse.apiserver.registry import Registry, Write
 from pilothouse.apiserver.reviews.access import AccessReviews
@@ -93,7 +92,7 @@ class SecurityOptions:
     authorization: AuthorizationOptions = field(default_factory=AuthorizationOptions)
     enable_admission: tuple[str, ...] = ()
     disable_admission: tuple[str, ...] = ()
-    kubelet_tls: Callable[[], ssl.SSLContext | None] = lambda: None
+    kubelet_tls: KubeletTls | None = None
     """How kubelets are spoken to; None is plain HTTP."""
 
 

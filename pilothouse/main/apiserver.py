@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import ssl
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
@@ -199,12 +198,11 @@ def _reader(file: str) -> Callable[[], bytes] | None:
     return Path(file).read_bytes if file else None
 
 
-def _kubelet_tls(values: Values) -> Callable[[], ssl.SSLContext | None]:
+def _kubelet_tls(values: Values) -> KubeletTls | None:
     if not values.kubelet_client_certificate or not values.kubelet_client_key:
-        return lambda: None
+        return None
     authority = Path(values.kubelet_certificate_authority) if values.kubelet_certificate_authority else None
-    tls = KubeletTls(authority, Path(values.kubelet_client_certificate), Path(values.kubelet_client_key))
-    return lambda: tls.context
+    return KubeletTls(authority, Path(values.kubelet_client_certificate), Path(values.kubelet_client_key))
 
 
 def _encryption_rules(file: str) -> Sequence[Rule]:

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pilothouse.api import status
 from pilothouse.kit.http import tunnel as tunnels
 from pilothouse.kit.http.client import ConnectionFailed, HttpPool, ResponseTimeout
-from pilothouse.kit.http.message import Response
+from pilothouse.kit.http.message import LOCAL_PEER, Peer, Response
 from pilothouse.kit.http.tunnel import CONNECT_TIMEOUT_S, HEAD_TIMEOUT_S, Target, without_hop_headers
 
 _ERROR_BYTES = 16 * 1024
@@ -32,6 +32,14 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
         others = [text.strip() for text in protocols.split(",") if not text.strip().startswith(_TOKEN_PROTOCOL)]
         kept["sec-websocket-protocol"] = ", ".join(others)
     return kept
+
+
+def with_client(headers: Mapping[str, str], peer: Peer) -> dict[str, str]:
+    """`headers` with the client added to those for whom the request was passed on before."""
+    if peer is LOCAL_PEER or not peer.address:
+        return dict(headers)
+    before = headers.get("x-forwarded-for")
+    return {**headers, "x-forwarded-for": f"{before}, {peer.address}" if before else peer.address}
 
 
 class _Body:
@@ -101,21 +109,34 @@ async def read_some(body: AsyncIterator[bytes], limit: int = _ERROR_BYTES) -> by
 
 
 async def tunnel(
-    method: str, target: Target, headers: Mapping[str, str], body: bytes = b"", *, upgrade: str = ""
+    method: str,
+    target: Target,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    upgrade: str = "",
+    peer: Peer = LOCAL_PEER,
 ) -> Response:
-    """Pass a request to leave HTTP on. If the target agrees the answer takes the connection over, else it is the target's refusal.
+    """Pass a request of `peer` to leave HTTP on. If the target agrees the answer takes the connection over, else it is its refusal.
 
-    With `upgrade`, the protocol to leave HTTP for, `headers` go on as they are. Raises ServiceUnavailable if the target cannot be reached.
+    With `upgrade`, the protocol to leave HTTP for, `headers` go on as they are. Raises StatusError if the target cannot be reached.
     """
     await _in_task()
     try:
         if upgrade:
             return await tunnels.tunnel(method, target, upgrade, headers, body)
-        return await tunnels.tunnel(method, target, headers["upgrade"], passed_on(headers), body)
+        kept = with_client(passed_on(headers), peer)
+        answer = await tunnels.tunnel(method, target, headers["upgrade"], kept, body)
     except ConnectionFailed as error:
-        raise unreachable(target, error) from error
+        # Upstream's proxy of upgrades gives its errors no reason, and clients match on these words.
+        raise status.StatusError(
+            f"error dialing backend: dial tcp {target.authority}: {_text(error)}", code=500
+        ) from error
     except ValueError as error:
         raise status.BadRequest(str(error)) from error
+    if answer.takeover is None and answer.status < 400:
+        raise status.StatusError(f"invalid upgrade response: status code {answer.status}", code=500)
+    return answer
 
 
 async def _in_task() -> None:
@@ -125,5 +146,8 @@ async def _in_task() -> None:
 
 def unreachable(target: Target, error: BaseException) -> status.StatusError:
     """The error for a target that does not answer, as the proxy of upstream words it."""
-    text = str(error) or type(error).__name__
-    return status.ServiceUnavailable(f"error trying to reach service: dial tcp {target.authority}: {text}")
+    return status.ServiceUnavailable(f"error trying to reach service: dial tcp {target.authority}: {_text(error)}")
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

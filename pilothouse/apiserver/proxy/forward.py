@@ -10,7 +10,8 @@ import gzip
 import ipaddress
 import random
 import ssl
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,12 +19,31 @@ from pilothouse.api import gvr as kinds
 from pilothouse.api import status
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
-from pilothouse.apiserver.proxy.backend import fetch, passed_on, tunnel
+from pilothouse.apiserver.proxy.backend import fetch, passed_on, tunnel, with_client
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.proxy.rewrite import rewrite_html, rewrite_url
 from pilothouse.kit.http.message import Response
 from pilothouse.kit.http.tunnel import HOP_HEADERS, Target, wants_upgrade
 
+_DROPPED = HOP_HEADERS | {f"access-control-allow-{name}" for name in ("credentials", "headers", "methods", "origin")}
+"""What of an answer concerns only the connection to the backend, or would let its pages speak for this server."""
+
+
+def _inflate(data: bytes) -> bytes:
+    return zlib.decompress(data, -zlib.MAX_WBITS)
+
+
+def _deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+_Coding = Callable[[bytes], bytes]
+_CODINGS: Mapping[str, tuple[_Coding, _Coding]] = {
+    "": (bytes, bytes),
+    "gzip": (gzip.decompress, gzip.compress),
+    "deflate": (_inflate, _deflate),
+}
 _SAFE = "/:@!$&'()*+,;=~%"
 
 
@@ -83,18 +103,29 @@ class Forwarder:
         endpoints = await self._objects.get(kinds.ENDPOINTS, call.info.namespace, name.name)
         if endpoints is None:
             raise status.not_found("endpoints", "", name.name)
-        candidates = [
-            (address["ip"], port["port"])
-            for subset in endpoints.get("subsets") or ()
-            for port in subset.get("ports") or ()
-            if port.get("name", "") == port_name
-            for address in subset.get("addresses") or ()
-            if (address.get("targetRef") or {}).get("namespace") == call.info.namespace
-        ]
-        if not candidates:
-            raise status.ServiceUnavailable(f'no endpoints available for service "{call.info.name}"')
-        host, port_number = self._rng.choice(candidates)
-        return await self._forward(call, name.scheme, host, port_number)
+        subsets = list(endpoints.get("subsets") or ())
+        if not subsets:
+            raise status.ServiceUnavailable(f'no endpoints available for service "{name.name}"')
+        self._rng.shuffle(subsets)
+        for subset in subsets:
+            ports = [port["port"] for port in subset.get("ports") or () if port.get("name", "") == port_name]
+            addresses = list(subset.get("addresses") or ())
+            self._rng.shuffle(addresses)
+            for address in addresses if ports else ():
+                if await self._is_of_pod(address, call.info.namespace):
+                    return await self._forward(call, name.scheme, address["ip"], ports[0])
+        raise status.ServiceUnavailable(f'no endpoints available for service "{call.info.name}"')
+
+    async def _is_of_pod(self, address: Mapping[str, Any], namespace: str) -> bool:
+        """Whether an endpoint is a pod's, of the Service's namespace: whoever writes endpoints must not lead this server elsewhere."""
+        reference = address.get("targetRef") or {}
+        if reference.get("namespace") != namespace or not reference.get("name"):
+            return False
+        pod = await self._objects.get(kinds.PODS, namespace, reference["name"])
+        if pod is None:
+            return False
+        found = pod.get("status") or {}
+        return address["ip"] in (found.get("podIP"), *(each.get("ip") for each in found.get("podIPs") or ()))
 
     async def node(self, call: Call) -> Response:
         """The kubelet's own port with the API server's credentials; another port of the node without. Raises NotFound, BadRequest."""
@@ -126,25 +157,36 @@ class Forwarder:
         request = call.request
         prefix = _prefix(call)
         if wants_upgrade(request.headers):
-            return await tunnel(request.method, target, request.headers, request.body)
+            return await tunnel(request.method, target, request.headers, request.body, peer=request.peer)
         if not call.info.subpath and not request.path.endswith("/") and request.method in ("GET", "HEAD"):
             location = quote(request.path, _SAFE) + "/" + (f"?{request.query}" if request.query else "")
             return Response(301, {"location": location}, b"")
-        headers = {**passed_on(request.headers), "x-forwarded-uri": prefix + target.path, "accept-encoding": "gzip"}
-        if forwarded := request.headers.get("host"):
-            headers["x-forwarded-host"] = forwarded
-            headers["x-forwarded-proto"] = "https"
+        headers = _forwarded(call, prefix + target.path)
         code, answered, body = await fetch(request.method, target, headers, request.body)
-        kept = {name: value for name, value in answered.items() if name not in HOP_HEADERS}
+        kept = {name: value for name, value in answered.items() if name not in _DROPPED}
+        if request.method == "HEAD" or "content-encoding" not in kept:
+            kept |= {name: value for name, value in answered.items() if name == "content-length"}
+        here = (prefix, target.authority, request.headers.get("host", ""))
         if "location" in kept:
-            kept["location"] = rewrite_url(kept["location"], prefix, target.authority)
-        is_gzip = kept.get("content-encoding") == "gzip"
-        if not kept.get("content-type", "").startswith("text/html") or kept.get("content-encoding", "gzip") != "gzip":
+            kept["location"] = rewrite_url(kept["location"], *here)
             return Response(code, kept, body)
+        encoding = kept.get("content-encoding", "")
+        if kept.get("content-type", "").partition(";")[0].strip() != "text/html" or encoding not in _CODINGS:
+            return Response(code, kept, body)
+        unpack, pack = _CODINGS[encoding]
         page = b"".join([chunk async for chunk in body])
-        page = rewrite_html(gzip.decompress(page) if is_gzip and page else page, prefix, target.authority)
-        kept.pop("content-encoding", None)
-        return Response(code, kept, page)
+        kept.pop("content-length", None)
+        return Response(code, kept, pack(rewrite_html(unpack(page), *here)) if page else page)
+
+
+def _forwarded(call: Call, uri: str) -> dict[str, str]:
+    """The headers of the request as it goes on: with the client's own Host and encodings, and where it comes from."""
+    request = call.request
+    headers = {**passed_on(request.headers), "x-forwarded-uri": uri}
+    headers.setdefault("accept-encoding", "identity")
+    if host := request.headers.get("host"):
+        headers["host"] = host
+    return with_client(headers, request.peer)
 
 
 def _rest(call: Call) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from pilothouse.api import gvr as kinds
 from pilothouse.api import status
 from pilothouse.apiserver.objects import Objects
+from pilothouse.kit.http.tls import unverified_client_context
 from pilothouse.kit.http.tunnel import Target
 
 DEFAULT_PORT = 10250
@@ -30,26 +31,31 @@ class KubeletTls:
     @cached_property
     def context(self) -> ssl.SSLContext:
         if self.authority is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        else:
-            context = ssl.create_default_context(cafile=str(self.authority))
+            return self.unverified
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+    @cached_property
+    def unverified(self) -> ssl.SSLContext:
+        """For those who ask not to look at who the kubelet is (`insecureSkipTLSVerifyBackend`)."""
+        context = unverified_client_context()
         context.load_cert_chain(self.certificate, self.key)
         return context
 
 
 class Kubelets:
-    """Finds the kubelets of nodes."""
+    """Finds the kubelets of nodes. `tls` is None for kubelets that speak plain HTTP."""
 
-    def __init__(self, objects: Objects, context: Callable[[], ssl.SSLContext | None]) -> None:
+    def __init__(self, objects: Objects, tls: KubeletTls | None) -> None:
         self._objects = objects
-        self._context = context
+        self._tls = tls
 
-    async def target(self, node_name: str, path: str, query: str = "") -> Target:
+    async def target(self, node_name: str, path: str, query: str = "", *, verify: bool = True) -> Target:
         """Where a request for the kubelet of a node goes. Raises NotFound, ServiceUnavailable."""
         host, port = await self.address(node_name)
-        return Target(host, port, path, query, self._context())
+        context = None if self._tls is None else self._tls.context if verify else self._tls.unverified
+        return Target(host, port, path, query, context)
 
     async def address(self, node_name: str) -> tuple[str, int]:
         """The host and port of a node's kubelet. Raises NotFound, InternalError for a node without an address."""

@@ -15,7 +15,7 @@ from pilothouse.api.meta import Object, name_of
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, invalid_object, not_supported
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
-from pilothouse.apiserver.proxy.backend import fetch, passed_on, read_some, tunnel
+from pilothouse.apiserver.proxy.backend import fetch, read_some, tunnel
 from pilothouse.apiserver.proxy.kubelet import Kubelets
 from pilothouse.apiserver.route import is_true
 from pilothouse.apiserver.websocket import bytes_over_websocket
@@ -47,7 +47,8 @@ class PodStreams:
         if not node:
             return await bytes_over_websocket(call, Response(200, {"content-type": "text/plain"}, b""))
         path = "/containerLogs/" + "/".join(map(quote, (call.info.namespace, name_of(pod), container)))
-        target = await self._kubelets.target(node, path, urlencode(list(_log_query(options))))
+        verify = not is_true(options.get("insecureSkipTLSVerifyBackend", "false"))
+        target = await self._kubelets.target(node, path, urlencode(list(_log_query(options))), verify=verify)
         code, headers, body = await fetch("GET", target, {"accept": "*/*"})
         if not 200 <= code <= 206:
             raise _refusal(code, (await read_some(body)).decode(errors="replace"), name_of(pod))
@@ -87,10 +88,9 @@ class PodStreams:
             raise status.BadRequest(f"pod {name_of(pod)} does not have a host assigned")
         target = await self._kubelets.target(node, path, urlencode(query))
         request = call.request
-        if wants_upgrade(request.headers):
-            return await tunnel(request.method, target, request.headers, request.body)
-        code, headers, body = await fetch(request.method, target, passed_on(request.headers), request.body)
-        return Response(code, passed_on(headers), await read_some(body))
+        if not wants_upgrade(request.headers):
+            raise status.BadRequest("Upgrade request required")
+        return await tunnel(request.method, target, request.headers, request.body, peer=request.peer)
 
     async def _pod(self, call: Call) -> Object:
         pod = await self._objects.get(kinds.PODS, call.info.namespace, call.info.name)

@@ -284,8 +284,9 @@ class Connection(asyncio.Protocol):
             self._stream(turn, response, body)
 
     def _stream(self, turn: _Turn, response: Response, body: AsyncIterator[bytes]) -> None:
-        is_chunked = turn.is_chunkable
-        keep_alive = turn.keep_alive and is_chunked and not self._server.stopping
+        has_length = "content-length" in response.headers
+        is_chunked = turn.is_chunkable and not has_length
+        keep_alive = turn.keep_alive and (is_chunked or has_length) and not self._server.stopping
         self._transport.write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
         self._streaming = True
         if not isinstance(body, Feed):
@@ -352,7 +353,8 @@ class Connection(asyncio.Protocol):
                 else:
                     if is_chunked:
                         write(b"0\r\n\r\n")
-                    self._done(keep_alive)
+                    # What the server itself has cut short is not as long as was said.
+                    self._done(keep_alive and not self._server.stopping)
 
     async def _take_over(self, response: Response) -> None:
         assert response.takeover is not None

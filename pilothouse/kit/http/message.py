@@ -47,8 +47,9 @@ Takeover = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 class Response:
     """One response.
 
-    `body` is whole bytes, or an iterator whose chunks are sent as they come (`Transfer-Encoding: chunked`); the iterator is closed
-    when the client goes away. With `takeover`, the status line and headers are sent and the connection is handed over.
+    `body` is whole bytes, or an iterator whose chunks are sent as they come (`Transfer-Encoding: chunked`, unless the headers say
+    how long it is); the iterator is closed when the client goes away. With `takeover`, the status line and headers are sent and the
+    connection is handed over.
     """
 
     status: int = 200

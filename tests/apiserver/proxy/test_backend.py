@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pilothouse.api.status import StatusError
 from pilothouse.apiserver.proxy.backend import Target, fetch, tunnel
 from pilothouse.kit.http.message import Request, Response
 from tests.kit.http.exchange import Exchange
@@ -16,11 +17,17 @@ async def test_a_request_goes_on_at_once(path: str) -> None:
 
         async def near(request: Request) -> Response:
             if path == "/tunnelled":
-                return await tunnel(request.method, target, {"connection": "Upgrade", "upgrade": "raw"})
+                try:
+                    return await tunnel(request.method, target, {"connection": "Upgrade", "upgrade": "raw"})
+                except StatusError as error:
+                    return Response(error.status_code, {}, str(error).encode())
             code, _, body = await fetch(request.method, target, {})
             return Response(code, {}, b"".join([chunk async for chunk in body]))
 
         async with Exchange(near) as exchange:
             answer = await exchange.send(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert answer.endswith(f"GET {path}  0 ".encode())
+    if path == "/fetched":
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(f"GET {path}  0 ".encode())
+    else:
+        assert b"invalid upgrade response: status code 200" in answer

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import random
 import ssl
 
@@ -15,7 +16,7 @@ from pilothouse.apiserver.proxy.pods import PodStreams, container_name
 from pilothouse.apiserver.proxy.rewrite import rewrite_html, rewrite_url
 from pilothouse.apiserver.route import parse_query, request_info
 from pilothouse.kit.clock import SystemClock
-from pilothouse.kit.http.message import LOCAL_PEER, Request
+from pilothouse.kit.http.message import Peer, Request
 from pilothouse.kit.pki import Authority, Certificate, Pki
 
 
@@ -72,7 +73,7 @@ def objects(backend):
 
 @pytest.fixture
 def kubelets(objects):
-    return Kubelets(objects, lambda: None)
+    return Kubelets(objects, None)
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def forwarder(objects, kubelets, monkeypatch):
 
 def call(path, *, method="GET", headers=None, body=b""):
     path, _, query = path.partition("?")
-    request = Request(method, path, query, headers or {}, body, LOCAL_PEER, raw_path=path)
+    request = Request(method, path, query, headers or {}, body, Peer("192.0.2.7"), raw_path=path)
     return Call(request, request_info(method, path, parse_query(query)), parse_query(query), User("alice"))
 
 
@@ -240,7 +241,7 @@ class TestTls:
         pod = {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"nodeName": "n", "containers": [{"name": "c"}]}}
         objects = MemoryObjects([(kinds.NODES, {"metadata": {"name": "n"}, "status": status}), (kinds.PODS, pod)])
         tls = KubeletTls(pki.certificate_path("ca"), pki.certificate_path("client"), pki.key_path("client"))
-        return PodStreams(objects, Kubelets(objects, lambda: tls.context))
+        return PodStreams(objects, Kubelets(objects, tls))
 
     async def test_both_ends_prove_who_they_are(self, pki):
         async with self.kubelet(pki, "kubelet") as backend:
@@ -256,11 +257,23 @@ class TestTls:
     async def test_a_kubelet_of_another_authority_is_not_spoken_to(self, pki):
         async with self.kubelet(pki, "stranger") as backend:
             streams = self.streams(pki, backend.port)
-            with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+            with pytest.raises(StatusError, match="certificate verify failed"):
                 await streams.log(call(LOG))
-            with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+            with pytest.raises(StatusError, match="certificate verify failed"):
                 await streams.execute(call("/api/v1/namespaces/ns/pods/p/exec", headers=UPGRADE))
             assert backend.heads == []
+
+    async def test_the_kubelets_name_is_not_looked_at_if_the_client_says_so(self, pki):
+        async with self.kubelet(pki, "stranger") as backend:
+            backend.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+            streams = self.streams(pki, backend.port)
+            assert await text(await streams.log(call(f"{LOG}?insecureSkipTLSVerifyBackend=true"))) == b"hi"
+            with pytest.raises(StatusError, match="certificate verify failed"):
+                await streams.log(call(f"{LOG}?insecureSkipTLSVerifyBackend=false"))
+
+    async def test_streams_need_a_connection_of_their_own(self, pki):
+        with pytest.raises(BadRequest, match="Upgrade request required"):
+            await self.streams(pki, 1).execute(call("/api/v1/namespaces/ns/pods/p/exec?command=ls"))
 
 
 class TestForward:
@@ -279,11 +292,15 @@ class TestForward:
         response = await forwarder.pod(call(path, method="PUT", headers=headers, body=b"data"))
         assert (response.status, response.headers, await text(response)) == (
             201,
-            {"x-a": "b"},
+            {"x-a": "b", "content-length": "2"},
             b"ok",
         )
         assert backend.line == "PUT /a%20b/proxy/c?x=1&x=2 HTTP/1.1"
         assert "x-own: 1" in backend.heads[-1]
+        assert "host: api\r\n" in backend.heads[-1]
+        assert "x-forwarded-for: 192.0.2.7\r\n" in backend.heads[-1]
+        assert "accept-encoding: identity\r\n" in backend.heads[-1]
+        assert "x-forwarded-uri: /api/v1/namespaces/proxy-ns/pods/p/proxy/a%20b/proxy/c\r\n" in backend.heads[-1]
         assert "secret" not in backend.heads[-1]
 
     async def test_the_bare_path_leads_to_the_slash(self, forwarder, objects, backend):
@@ -294,18 +311,94 @@ class TestForward:
         await forwarder.pod(call(f"{path}/"))
         assert backend.line == "GET / HTTP/1.1"
 
-    async def test_pages_and_redirects_lead_back(self, forwarder, objects, backend):
+    @pytest.mark.parametrize(
+        ("encoding", "pack", "unpack"),
+        [
+            ("", bytes, bytes),
+            ("gzip", gzip.compress, gzip.decompress),
+            ("deflate", forward._deflate, forward._inflate),
+        ],
+    )
+    async def test_pages_lead_back_however_they_are_packed(self, forwarder, objects, backend, encoding, pack, unpack):
         self.pod(objects, backend.port)
-        page = b'<a href="/rewriteme">test</a>'
-        backend.answer = (
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nlocation: /there\r\ncontent-length: %d\r\n\r\n%b"
-        ) % (len(page), page)
+        page = pack(b'<a href="/rewriteme">test</a>')
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {len(page)}\r\n"
+        head += f"content-encoding: {encoding}\r\n" if encoding else ""
+        backend.answer = head.encode() + b"\r\n" + page
         prefix = self.PROXY.format("pods", "p")
-        response = await forwarder.pod(call(f"{prefix}/"))
-        assert response.body == f'<a href="{prefix}/rewriteme">test</a>'.encode()
-        assert response.headers["location"] == f"{prefix}/there"
+        response = await forwarder.pod(call(f"{prefix}/", headers={"accept-encoding": "gzip, deflate"}))
+        assert unpack(response.body) == f'<a href="{prefix}/rewriteme">test</a>'.encode()
+        assert "content-length" not in response.headers
+        assert response.headers.get("content-encoding", "") == encoding
+        assert "accept-encoding: gzip, deflate\r\n" in backend.heads[-1]
+
+    async def test_what_is_packed_in_an_unknown_way_is_left_alone(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        backend.answer = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\nxy"
+        )
+        response = await forwarder.pod(call(self.PROXY.format("pods", "p") + "/"))
+        assert await text(response) == b"xy"
+
+    async def test_redirects_lead_back(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        prefix = self.PROXY.format("pods", "p")
+        for location, rewritten in (
+            ("/there", f"{prefix}/there"),
+            (f"http://127.0.0.1:{backend.port}/there/", f"{prefix}/there/"),
+            ("https://api:6443/there", f"https://api:6443{prefix}/there"),
+            ("https://elsewhere/there", "https://elsewhere/there"),
+        ):
+            backend.answer = f"HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode()
+            response = await forwarder.pod(call(f"{prefix}/", headers={"host": "api:6443"}))
+            assert (response.status, response.headers["location"]) == (302, rewritten)
+            await response.body.aclose()
+
+    async def test_pages_do_not_speak_for_this_server(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        backend.answer = (
+            b"HTTP/1.1 200 OK\r\naccess-control-allow-origin: *\r\naccess-control-allow-methods: PUT\r\n"
+            b"access-control-max-age: 1\r\ncontent-length: 0\r\n\r\n"
+        )
+        response = await forwarder.pod(call(self.PROXY.format("pods", "p") + "/"))
+        assert [name for name in response.headers if name.startswith("access")] == ["access-control-max-age"]
+        await response.body.aclose()
+
+    async def test_an_upgrade_that_cannot_be(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
+        path = self.PROXY.format("pods", "p") + "/"
+        upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+        with pytest.raises(StatusError, match="invalid upgrade response: status code 200") as refused:
+            await forwarder.pod(call(path, headers=upgrade))
+        assert refused.value.status_code == 500
+        self.pod(objects, 1)
+        with pytest.raises(StatusError, match=r"error dialing backend: dial tcp 127\.0\.0\.1:1: ") as refused:
+            await forwarder.pod(call(path, headers=upgrade))
+        assert (refused.value.status_code, refused.value.status_reason) == (500, "")
+        with pytest.raises(ServiceUnavailable, match=r"error trying to reach service: dial tcp 127\.0\.0\.1:1: "):
+            await forwarder.pod(call(path))
+
+    async def test_endpoints_lead_to_pods_only(self, forwarder, objects, backend):
+        """Whoever may write endpoints could otherwise use this server to reach anything."""
+        self.pod(objects, backend.port)
+        metadata = {"namespace": "proxy-ns", "name": "s"}
+        path = self.PROXY.format("services", "s:web") + "/x"
+        objects.put(kinds.ENDPOINTS, {"metadata": metadata, "subsets": []})
+        with pytest.raises(ServiceUnavailable, match='no endpoints available for service "s"'):
+            await forwarder.service(call(path))
+        for address in (
+            {"ip": "127.0.0.1"},
+            {"ip": "127.0.0.1", "targetRef": {"namespace": "other", "name": "p"}},
+            {"ip": "127.0.0.1", "targetRef": {"namespace": "proxy-ns", "name": "none"}},
+            {"ip": "127.0.0.2", "targetRef": {"namespace": "proxy-ns", "name": "p"}},
+        ):
+            subsets = [{"addresses": [address], "ports": [{"name": "web", "port": backend.port}]}]
+            objects.put(kinds.ENDPOINTS, {"metadata": metadata, "subsets": subsets})
+            with pytest.raises(ServiceUnavailable, match='no endpoints available for service "s:web"'):
+                await forwarder.service(call(path))
 
     async def test_a_service(self, forwarder, objects, backend):
+        self.pod(objects, backend.port)
         service = {"metadata": {"namespace": "proxy-ns", "name": "s"}, "spec": {"ports": [{"port": 80, "name": "web"}]}}
         objects.put(kinds.SERVICES, service)
         with pytest.raises(NotFound):
@@ -341,11 +434,12 @@ class TestForward:
         ("#a", "#a"),
         ("/p/x", "/p/x"),
         ("http://h:1/x/", "/p/x/"),
+        ("http://h:1/p/x", "/p/x"),
         ("http://other/x", "http://other/x"),
         ("http://[bad", "http://[bad"),
     ],
 )
 def test_links(url, rewritten):
     assert rewrite_url(url, "/p", "h:1") == rewritten
-    page = f"<p title='/t'><img src='{url}'>href=\"/no\"</p>".encode()
-    assert rewrite_html(page, "/p", "h:1") == f"<p title='/t'><img src='{rewritten}'>href=\"/no\"</p>".encode()
+    page = "<p title='/t' src='/t'><IMG alt='/x' src='{}' href='/h'>href=\"/no\"</p>"
+    assert rewrite_html(page.format(url).encode(), "/p", "h:1") == page.format(rewritten).encode()
