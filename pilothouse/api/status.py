@@ -32,6 +32,8 @@ class StatusError(Exception):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = ""
+    has_details: ClassVar[bool] = False
+    """Whether details are written though there are none."""
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class StatusError(Exception):
         }
         if self.status_reason:
             status["reason"] = self.status_reason
-        if details:
+        if details or self.has_details:
             status["details"] = details
         status["code"] = self.status_code
         return status

@@ -229,7 +229,7 @@ def _token_methods(
 ) -> list[TokenMethod]:
     methods: list[TokenMethod] = []
     if options.token_file:
-        methods.append(TokenFile(options.token_file))
+        methods.append(TokenFile(options.token_file, audiences))
     if options.verifying_keys is not None:
         methods += accounts
     if options.bootstrap_tokens:

@@ -12,8 +12,12 @@ from pilothouse.apiserver.authn.bearer import Verified
 
 
 class TokenFile:
-    def __init__(self, text: str) -> None:
-        """Raises ValueError for a line with fewer than three columns or an empty token."""
+    def __init__(self, text: str, audiences: tuple[str, ...]) -> None:
+        """`audiences` are those of the API server, for which alone the tokens are.
+
+        Raises ValueError for a line with fewer than three columns or an empty token.
+        """
+        self._audiences = audiences
         self._users: dict[bytes, User] = {}
         for number, row in enumerate(csv.reader(text.splitlines(), skipinitialspace=True), 1):
             if not row or row[0].startswith("#"):
@@ -29,4 +33,5 @@ class TokenFile:
 
     async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified | None:
         user = self._users.get(token.encode(errors="surrogatepass"))
-        return Verified(user, audiences) if user is not None else None
+        meant = tuple(audience for audience in audiences if audience in self._audiences)
+        return Verified(user, meant) if user is not None and meant else None

@@ -101,6 +101,12 @@ class Authorizer(Protocol):
     def rules_for(self, user: User, namespace: str) -> UserRules: ...
 
 
+class PathForbidden(status.Forbidden):
+    """Of a request for no resource."""
+
+    has_details = True
+
+
 def forbidden(attributes: Attributes, reason: str = "") -> status.Forbidden:
     """The 403 error for a request that was not allowed; it names user, verb, resource and namespace."""
     message = describe(attributes).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -108,7 +114,7 @@ def forbidden(attributes: Attributes, reason: str = "") -> status.Forbidden:
         message = f"{message}: {reason}"
     if attributes.resource:
         return status.forbidden(attributes.resource, attributes.group, attributes.name, message)
-    return status.Forbidden(f"forbidden: {message}")
+    return PathForbidden(f"forbidden: {message}")
 
 
 def describe(attributes: Attributes) -> str:

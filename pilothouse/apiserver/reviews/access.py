@@ -25,13 +25,13 @@ class AccessReviews:
     async def self_subject_access(self, call: Call, obj: Object) -> Object:
         """SelfSubjectAccessReview. Raises Invalid."""
         spec = obj.get("spec") or {}
-        _check("SelfSubjectAccessReview", [*_attribute_faults(spec), *_metadata_faults(obj)])
+        _check([*_attribute_faults(spec), *_metadata_faults(obj)])
         return {**obj, "status": await self._answer(call.user, spec)}
 
     async def subject_access(self, call: Call, obj: Object) -> Object:
         """SubjectAccessReview. Raises Invalid."""
         spec = obj.get("spec") or {}
-        _check("SubjectAccessReview", [*_attribute_faults(spec, has_subject=True), *_metadata_faults(obj)])
+        _check([*_attribute_faults(spec, has_subject=True), *_metadata_faults(obj)])
         return {**obj, "status": await self._answer(_subject(spec), spec)}
 
     async def local_subject_access(self, call: Call, obj: Object) -> Object:
@@ -45,8 +45,8 @@ class AccessReviews:
             faults.append(invalid(where, asked.get("namespace", ""), "must match metadata.namespace"))
         if spec.get("nonResourceAttributes") is not None:
             why = "disallowed on this kind of request"
-            faults.append(invalid(_SPEC.child("nonResourceAttributes"), spec["nonResourceAttributes"], why))
-        _check("LocalSubjectAccessReview", faults)
+            faults.append(invalid(_SPEC.child("nonResourceAttributes"), _shown(spec["nonResourceAttributes"]), why))
+        _check(faults)
         if call.info.namespace != namespace:
             raise status.BadRequest(f"spec.resourceAttributes.namespace must match namespace: {call.info.namespace}")
         return {**obj, "status": await self._answer(_subject(spec), spec)}
@@ -87,10 +87,15 @@ class AccessReviews:
         return answer
 
 
-def _check(kind: str, faults: Sequence[FieldError]) -> None:
-    """Raises Invalid."""
+def _check(faults: Sequence[FieldError]) -> None:
+    """Raises Invalid, which like upstream's names no kind."""
     if faults:
-        raise invalid_object("authorization.k8s.io", kind, "", faults)
+        raise invalid_object("authorization.k8s.io", "", "", faults)
+
+
+def _shown(attributes: Mapping[str, Any]) -> Object:
+    """NonResourceAttributes as upstream's messages show them."""
+    return {"Path": attributes.get("path", ""), "Verb": attributes.get("verb", "")}
 
 
 def _subject(spec: Mapping[str, Any]) -> User:
@@ -122,7 +127,7 @@ def _attribute_faults(spec: Mapping[str, Any], *, has_subject: bool = False) -> 
     faults = []
     if resource is not None and non_resource is not None:
         why = "cannot be specified in combination with resourceAttributes"
-        faults.append(invalid(_SPEC.child("nonResourceAttributes"), non_resource, why))
+        faults.append(invalid(_SPEC.child("nonResourceAttributes"), _shown(non_resource), why))
     if resource is None and non_resource is None:
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         faults.append(invalid(_SPEC.child("resourceAttributes"), None, why))

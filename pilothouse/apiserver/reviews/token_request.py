@@ -62,6 +62,7 @@ class TokenRequests:
             await self._admit(call, obj)
         spec = dict(obj.get("spec") or {})
         spec["audiences"] = list(spec.get("audiences") or self._audiences)
+        spec.setdefault("boundObjectRef", None)
         lifetime_s = spec.get("expirationSeconds")
         lifetime_s = spec["expirationSeconds"] = DEFAULT_TOKEN_S if lifetime_s is None else lifetime_s
         _check_lifetime(lifetime_s)

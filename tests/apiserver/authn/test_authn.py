@@ -168,7 +168,7 @@ class TestTokenFile:
     @pytest.fixture
     def bearer(self, clock):
         text = 'secret,alice,7,"dev,ops"\n# a comment\nplain,bob,8\n'
-        return BearerTokens([TokenFile(text)], ("api",), clock)
+        return BearerTokens([TokenFile(text, ("api",))], ("api",), clock)
 
     async def test_users(self, bearer):
         user = await bearer.authenticate(request({"authorization": "Bearer secret"}))
@@ -181,6 +181,11 @@ class TestTokenFile:
     async def test_unknown_tokens(self, bearer, header):
         with pytest.raises(Unauthorized, match="invalid bearer token"):
             await bearer.authenticate(request({"authorization": header}))
+
+    async def test_tokens_are_for_the_api_alone(self, bearer):
+        assert (await bearer.verify("secret", ("other", "api"))).audiences == ("api",)
+        with pytest.raises(Unauthorized, match="invalid bearer token"):
+            await bearer.verify("secret", ("other",))
 
     @pytest.mark.parametrize("header", ["", "Basic abc", "Bearer", "Bearer "])
     async def test_no_token(self, bearer, header):
@@ -195,7 +200,7 @@ class TestTokenFile:
     @pytest.mark.parametrize("text", ["a,b", ",user,1", "x"])
     def test_bad_files(self, text):
         with pytest.raises(ValueError, match="token file line 1"):
-            TokenFile(text)
+            TokenFile(text, ("api",))
 
 
 ACCOUNT = {"metadata": {"namespace": "ns", "name": "sa", "uid": "u1"}}
