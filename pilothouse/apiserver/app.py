@@ -39,6 +39,7 @@ from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
 from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
 from pilothouse.apiserver.subresources.table import subhandlers
+from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.apiserver.verbs.create import create
 from pilothouse.apiserver.verbs.delete import delete, delete_collection
@@ -443,7 +444,7 @@ class ApiServer:
             case "create":
                 key = (info.api_group, info.resource, "")
                 if key in self._answerers:
-                    return await answer(call, endpoint, self._answerers[key])
+                    return await answer(call, endpoint, self._answerers[key], now)
                 return await self._subhandlers.get(key, create)(call, endpoint, now)
             case "delete":
                 return await delete(call, endpoint, now)
@@ -466,7 +467,7 @@ class ApiServer:
         call.output = endpoint.output(call.request.headers.get("accept", ""), subresource)
         answerer = self._answerers.get(key)
         if answerer is not None:
-            return await answer(call, endpoint.of(subresource), answerer)
+            return await answer(call, endpoint.of(subresource), answerer, self._clock.now())
         now = self._clock.now()
         subhandler = self._subhandlers.get(key) or self._subhandlers.get(("", "*", info.subresource))
         if subhandler is not None:
@@ -495,13 +496,14 @@ class ApiServer:
         return await handler(call)
 
 
-async def answer(call: Call, endpoint: Endpoint, answerer: Answerer) -> Response:
+async def answer(call: Call, endpoint: Endpoint, answerer: Answerer, now: float) -> Response:
     """Have an object answered that is not kept. It has no metadata or columns to be shown by. Raises NotAcceptable."""
     if call.output.shape is not Shape.WHOLE:
         raise not_acceptable(ACCEPTED)
     options = write_options(call.query, "CreateOptions")
     obj = read_object(call, endpoint, options)
     metadata.set_namespace(obj["metadata"], call.info.namespace if endpoint.gvr.namespaced else "")
+    tracking(call, endpoint, options)(None, obj, now)
     return value_response(call, 201, await answerer(call, obj))
 
 

@@ -28,6 +28,8 @@ from pilothouse.kit.log import get_logger
 
 _SLOW_S = 0.5
 """Requests that take longer say in an annotation how long."""
+_GOING_ON = frozenset({"watch", "proxy", "attach", "exec", "log", "portforward"})
+"""Verbs and subresources."""
 _REFERENCE = ("namespace", "name", "uid", "resourceVersion")
 log = get_logger("pilothouse.apiserver.audit")
 
@@ -42,6 +44,8 @@ class Record:
         self.annotations: dict[str, str] = {}
         self.began = now
         self.is_refused = False
+        self.goes_on = False
+        """Whether it is of a kind that goes on: then the answer has a beginning and an end also where it is short."""
         self._has_sent = False
 
     def sent(self, document: Any) -> None:
@@ -146,6 +150,8 @@ class Auditor:
             await self._process(record, "ResponseStarted")
             return
         if isinstance(response.body, bytes) and response.takeover is None:
+            if record.goes_on:
+                await self._process(record, "ResponseStarted")
             await self._complete(record)
             return
         await self._process(record, "ResponseStarted")
@@ -167,12 +173,14 @@ class Auditor:
             response.body = _Recorded(response.body, complete)
 
     def _begin(self, audit_id: str, request: Request, info: RequestInfo, user: User | None) -> Record | None:
-        decision = self._policy.decide(user or User(""), info)
+        decision = self._policy.decide(user, info)
         self.levels[decision.level] = self.levels.get(decision.level, 0) + 1
         if decision.level == "None":
             return None
         now = self._clock.now()
-        return Record(request, decision, begin(audit_id, request, info, user, decision.level, now), now)
+        record = Record(request, decision, begin(audit_id, request, info, user, decision.level, now), now)
+        record.goes_on = info.is_resource and (info.verb in _GOING_ON or info.subresource in _GOING_ON)
+        return record
 
     async def _complete(self, record: Record) -> None:
         took_s = self._clock.now() - record.began

@@ -59,7 +59,8 @@ class Policy:
         omits = bool(document.get("omitManagedFields"))
         self._decisions = [_decision(rule, stages, omits) for rule in self._rules]
 
-    def decide(self, user: User, info: RequestInfo) -> Decision:
+    def decide(self, user: User | None, info: RequestInfo) -> Decision:
+        """What is recorded of a request, of nobody if its sender did not prove who he is."""
         for rule, decision in zip(self._rules, self._decisions, strict=True):
             if _fits(rule, user, info):
                 return decision
@@ -106,10 +107,10 @@ def _stage_faults(owner: Mapping[str, Any], path: Path) -> Iterable[FieldError]:
             yield invalid(path.index(index), stage, f"allowed stages are {','.join(STAGES)}")
 
 
-def _fits(rule: Mapping[str, Any], user: User, info: RequestInfo) -> bool:
-    if rule.get("users") and user.name not in rule["users"]:
+def _fits(rule: Mapping[str, Any], user: User | None, info: RequestInfo) -> bool:
+    if rule.get("users") and (user is None or user.name not in rule["users"]):
         return False
-    if rule.get("userGroups") and not set(rule["userGroups"]) & set(user.groups):
+    if rule.get("userGroups") and (user is None or not set(rule["userGroups"]) & set(user.groups)):
         return False
     if rule.get("verbs") and info.verb not in rule["verbs"]:
         return False

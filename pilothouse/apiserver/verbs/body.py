@@ -41,6 +41,8 @@ def load(
             del metadata["resourceVersion"]
     call.warnings += endpoint.schema.load(obj, strict=options.field_validation, duplicates=duplicates, like=like)
     obj.setdefault("metadata", {})
+    stored = endpoint.to_stored(obj, like)
     if call.recorded is not None:
-        call.recorded(obj)
-    return endpoint.to_stored(obj, like)
+        # With its defaults, in the version that the client speaks.
+        call.recorded(stored if endpoint.gvr == endpoint.resource.gvr else obj)
+    return stored

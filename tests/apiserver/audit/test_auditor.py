@@ -101,6 +101,13 @@ async def test_a_watch_has_a_beginning_and_an_end(tmp_path: Path) -> None:
     assert [event["stage"] for event in world.events] == ["ResponseStarted", "ResponseComplete"]
 
 
+async def test_a_short_answer_of_what_goes_on_has_a_beginning_too(tmp_path: Path) -> None:
+    world = World(tmp_path, {"level": "Metadata"}, omitStages=["RequestReceived"])
+    answer = await world.harness.request("GET", "/api/v1/namespaces/default/pods/nothing/log")
+    assert answer.status == 501
+    assert [event["stage"] for event in world.events] == ["ResponseStarted", "ResponseComplete"]
+
+
 async def test_who_does_not_prove_to_be_somebody_is_recorded(tmp_path: Path) -> None:
     world = World(tmp_path, {"level": "Metadata"})
 
@@ -257,6 +264,8 @@ def test_which_rule_fits() -> None:
 
     assert level({"users": ["u"], "userGroups": ["g"], "verbs": ["list"]}, MAPS) == "Metadata"
     assert level({"users": ["v"]}, MAPS) == level({"userGroups": ["h"]}, MAPS) == "None"
+    nobody = policy({"level": "Request", "users": [""]}, {"level": "Metadata"})
+    assert nobody.decide(None, request_info("GET", MAPS, {})).level == "Metadata"
     assert level({"resources": [{"group": "", "resources": ["configmaps"]}]}, MAPS) == "Metadata"
     assert level({"resources": [{"group": "apps"}]}, MAPS) == "None"
     status = "/api/v1/namespaces/a/pods/p/status"
