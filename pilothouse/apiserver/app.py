@@ -252,7 +252,7 @@ class ApiServer:
                 resource.gvr,
                 Registry(
                     resource,
-                    self.cachers.store,
+                    self.cachers.store_of(resource),
                     cacher,
                     clock=self._clock,
                     rng=self._rng,

@@ -32,7 +32,7 @@ from pilothouse.main.apiserver_security import (
     foreign_options,
     header_names,
 )
-from pilothouse.main.apiserver_store import open_store, read_file
+from pilothouse.main.apiserver_store import open_stores, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, boolean, cidr, duration, integer, ip_address, listed, port
@@ -49,6 +49,12 @@ FLAGS = (
         "etcd-servers",
         (),
         "etcd servers that hold the cluster's state in place of --database: scheme://host:port,…",
+        listed,
+    ),
+    Flag(
+        "etcd-servers-overrides",
+        (),
+        "etcd servers of some resources' own: group/resource#servers, separated by semicolons, such as /events#http://etcd6:2379",
         listed,
     ),
     Flag("etcd-cafile", "", "authorities of the etcd servers' certificates, PEM"),
@@ -235,11 +241,13 @@ async def run(values: Values) -> None:
     options = options_of(values)
     rules = _encryption_rules(values.encryption_provider_config)
     try:
-        store = _encrypted(await open_store(values, clock, rng), rules)
+        stores = await open_stores(values, clock, rng)
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     try:
-        api_server = await assemble(store, options, clock, rng, build_auditor(values, clock, rng, _document))
+        auditor = build_auditor(values, clock, rng, _document)
+        kept = stores.each(lambda store: _encrypted(store, rules))
+        api_server = await assemble(kept.default, options, clock, rng, auditor, others=kept.others)
         authorities = [Path(file) for file in (values.client_ca_file, values.requestheader_client_ca_file) if file]
         context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_cas=authorities)
         server = Server(
@@ -265,7 +273,7 @@ async def run(values: Values) -> None:
     except StoreUnavailable as error:
         raise Fatal(str(error)) from error
     finally:
-        await store.close()
+        await stores.close()
 
 
 async def _serve(api_server: ApiServer, server: Server, clock: Clock, delay_s: float) -> None:

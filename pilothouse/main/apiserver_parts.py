@@ -6,7 +6,7 @@ Nothing here opens a socket: `pilothouse apiserver` serves the result over TLS, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.api import gvr
@@ -25,7 +25,7 @@ from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
-from pilothouse.apiserver.health import Health, Outcomes, Progress, answering, ping, running
+from pilothouse.apiserver.health import Check, Health, Outcomes, Progress, answering, ping, running
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.metrics.amounts import Amounts
 from pilothouse.apiserver.metrics.page import Page
@@ -73,13 +73,20 @@ class ServerOptions:
 
 
 async def assemble(
-    store: Store, options: ServerOptions, clock: Clock, rng: random.Random, auditor: Auditor | None = None
+    store: Store,
+    options: ServerOptions,
+    clock: Clock,
+    rng: random.Random,
+    auditor: Auditor | None = None,
+    *,
+    others: Mapping[str, Store] | None = None,
 ) -> ApiServer:
-    """A server on `store`, with all that a cluster has from its first moment.
+    """A server on `store`, with all that a cluster has from its first moment; `others` have some resources' objects, by their prefix.
 
     Raises Fatal for options that cannot be, StoreUnavailable.
     """
-    cachers = Cachers(store, clock)
+    cachers = Cachers(store, clock, others)
+    stores = [store, *{id(other): other for other in (others or {}).values()}.values()]
     try:
         secured = await security.build(
             options.security,
@@ -116,7 +123,7 @@ async def assemble(
         connectors=secured.connectors,
         paths={
             **secured.paths,
-            **_paths(options, store, discovery, openapi, progress, lambda: server.is_stopping),
+            **_paths(options, stores, discovery, openapi, progress, lambda: server.is_stopping),
             **fairness.paths(),
         },
         request_timeout_s=options.request_timeout_s,
@@ -182,9 +189,20 @@ def _trust(options: SecurityOptions) -> Trust:
     )
 
 
+def _store_checks(stores: Sequence[Store], options: ServerOptions) -> tuple[dict[str, Check], dict[str, Check]]:
+    """Of health and of readiness. The first store is the cluster's own, the others have some resources' objects."""
+    health, ready = {}, {}
+    for number, store in enumerate(stores, -1):
+        which = "etcd" if number < 0 else "etcd-override"
+        which_one = "" if number < 0 else f"-{number}"
+        health[which + which_one] = answering(store.revision, options.store_health_s)
+        ready[f"{which}-readiness{which_one}"] = answering(store.revision, options.store_readiness_s)
+    return health, ready
+
+
 def _paths(
     options: ServerOptions,
-    store: Store,
+    stores: Sequence[Store],
     discovery: Discovery,
     openapi: OpenApi,
     progress: Progress,
@@ -193,10 +211,11 @@ def _paths(
     paths: dict[str, Connector] = {"/version": version.serve}
     paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
     paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)
-    first = {"ping": ping, "log": ping, "etcd": answering(store.revision, options.store_health_s)}
+    health, readiness = _store_checks(stores, options)
+    first = {"ping": ping, "log": ping, **health}
     ready = {
         **first,
-        "etcd-readiness": answering(store.revision, options.store_readiness_s),
+        **readiness,
         "informer-sync": progress.informers,
         **progress.checks(),
         "shutdown": running(is_stopping),

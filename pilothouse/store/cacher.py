@@ -10,7 +10,7 @@ Source: the watch semantics of KEP-2523 and KEP-3157 and `reference/using-api/ap
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -404,10 +404,14 @@ class Cacher:
 
 
 class Cachers:
-    """The cachers of a store, each made when its resource is first used and kept from then on."""
+    """The cachers of a store, each made when its resource is first used and kept from then on.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    `others` are stores of some resources' own, by their prefix.
+    """
+
+    def __init__(self, store: Store, clock: Clock, others: Mapping[str, Store] | None = None) -> None:
         self.store = store
+        self._others = others or {}
         self._clock = clock
         self._cachers: dict[str, Cacher] = {}
         self._opening: dict[str, asyncio.Lock] = {}
@@ -421,8 +425,12 @@ class Cachers:
         async with self._opening.setdefault(prefix, asyncio.Lock()):
             cacher = self._cachers.get(prefix)
             if cacher is None:
-                cacher = self._cachers[prefix] = await Cacher.open(self.store, resource, self._clock)
+                cacher = self._cachers[prefix] = await Cacher.open(self.store_of(resource), resource, self._clock)
             return cacher
+
+    def store_of(self, resource: Resource) -> Store:
+        """Where the objects of `resource` are."""
+        return self._others.get(prefix_of(resource.gvr), self.store)
 
     def opened(self) -> Sequence[Cacher]:
         """Those that there are."""

@@ -21,7 +21,7 @@ from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.kit.clock import SystemClock
 from pilothouse.main.apiserver import FLAGS
 from pilothouse.main.apiserver_parts import ServerOptions, assemble
-from pilothouse.main.apiserver_store import etcd_options
+from pilothouse.main.apiserver_store import etcd_options, etcd_overrides, open_stores
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import parse
 from pilothouse.store.base import Revision
@@ -81,6 +81,12 @@ def config(name: str, **data: str) -> Object:
     return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "namespace": "default"}, "data": data}
 
 
+def event(name: str) -> Object:
+    involved = {"kind": "Pod", "namespace": "default", "name": "p"}
+    metadata = {"name": name, "namespace": "default"}
+    return {"kind": "Event", "apiVersion": "v1", "metadata": metadata, "involvedObject": involved, "reason": "Tested"}
+
+
 def service(name: str) -> Object:
     spec = {"type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]}
     return {"kind": "Service", "apiVersion": "v1", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
@@ -97,6 +103,10 @@ def service(name: str) -> Object:
         (["--lease-reuse-duration-seconds=5"], "--lease-reuse-duration-seconds means nothing without --etcd-servers"),
         (["--etcd-servers=https://a:1", "--etcd-certfile=x"], "--etcd-certfile and --etcd-keyfile go together"),
         (["--etcd-servers=https://a:1", "--etcd-cafile=/none"], "--etcd-cafile /none cannot be read: No such file"),
+        (
+            ["--etcd-servers-overrides=/events#http://a:1"],
+            "--etcd-servers-overrides means nothing without --etcd-servers",
+        ),
         (["--etcd-servers=nonsense"], "--etcd-servers: 'nonsense' is no etcd server; give a URL"),
         (["--etcd-servers=http://a:1,https://b:1"], "all etcd servers must have the same scheme"),
     ],
@@ -110,6 +120,25 @@ def test_flags() -> None:
     assert etcd_options(parse("apiserver", FLAGS, [])) is None
     values = parse("apiserver", FLAGS, ["--etcd-servers=http://a:1,http://b:2", "--etcd-compaction-interval=1m"])
     assert etcd_options(values) == EtcdOptions(("http://a:1", "http://b:2"), compaction_interval_s=60)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("events#http://a:1", "give group/resource#servers"),
+        ("/events", "give group/resource#servers"),
+        ("/nothings#http://a:1", "there is no resource 'nothings' in group ''"),
+        ("apps/pods#http://a:1", "there is no resource 'pods' in group 'apps'"),
+        ("/events#nonsense", "'nonsense' is no etcd server"),
+        ("/events#http://a:1;https://b:1", "all etcd servers must have the same scheme"),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused(override: str, message: str) -> None:
+    values = parse("apiserver", FLAGS, ["--etcd-servers=http://a:1", f"--etcd-servers-overrides={override}"])
+    options = etcd_options(values)
+    assert options is not None
+    with pytest.raises(Fatal, match=message):
+        etcd_overrides(values, options)
 
 
 # Servers
@@ -150,6 +179,34 @@ class TestServers:
         for server in servers:
             endpoints = await server.client.get(gvr.ENDPOINTS, "default", "kubernetes")
             assert [each["ip"] for each in endpoints["subsets"][0]["addresses"]] == ["192.0.2.1", "192.0.2.2"]
+
+    async def test_resources_may_have_an_etcd_of_their_own(self, etcd: Etcd, tmp_path: Path) -> None:
+        with Etcd(tmp_path / "events") as own:
+            overrides = f"/events#{own.urls[0]},coordination.k8s.io/leases#{own.urls[0]}"
+            flags = [f"--etcd-servers={etcd.urls[0]}", f"--etcd-servers-overrides={overrides}"]
+            clock = SystemClock()
+            stores = await open_stores(parse("apiserver", FLAGS, flags), clock, random.Random(1))
+            try:
+                app = await assemble(stores.default, OPTIONS, clock, random.Random(1), others=stores.others)
+                client = Client(InProcessTransport(app.handle))
+                await client.create(gvr.CONFIG_MAPS, config("a"))
+                async with client.watch(gvr.CORE_EVENTS, namespace="default") as events:
+                    made = await client.create(gvr.CORE_EVENTS, event("e"))
+                    assert (await anext(events)).obj == made
+                assert (await client.list(gvr.CORE_EVENTS)).items == [made]
+                ready = await client.raw("GET", "/readyz", query={"verbose": ""})
+                assert b"[+]etcd-override-0 ok" in ready
+                assert b"[+]etcd-override-readiness-0 ok" in ready
+                assert b"override-1" not in ready
+                own_store, store = stores.others["/registry/core/events/"], stores.default
+                assert [entry.key for entry in (await own_store.list("/registry/")).entries] == [
+                    "/registry/core/events/default/e"
+                ]
+                assert (await store.list("/registry/core/events/")).entries == []
+                assert len((await store.list("/registry/core/configmaps/default/")).entries) == 1
+                await app.stop()
+            finally:
+                await stores.close()
 
     async def test_addresses_and_node_ports_are_given_once(
         self, servers: tuple[ServerUnderTest, ServerUnderTest]

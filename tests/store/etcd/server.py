@@ -106,6 +106,7 @@ class Etcd:
     """A cluster of members."""
 
     def __init__(self, directory: Path, *, size: int = 1, flags: Sequence[str] = ()) -> None:
+        directory.mkdir(exist_ok=True)
         ports = free_ports(3 * size)
         members = list(zip(ports[:size], ports[size : 2 * size], ports[2 * size :], strict=True))
         cluster = ",".join(f"m{number}=http://127.0.0.1:{peer}" for number, (_, peer, _) in enumerate(members))
