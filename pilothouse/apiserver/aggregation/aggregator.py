@@ -20,7 +20,7 @@ from pilothouse.api.user import User
 from pilothouse.api.views.endpoint_slice import SERVICE_NAME_LABEL
 from pilothouse.apiserver.aggregation import availability
 from pilothouse.apiserver.aggregation.backend import Backend, Credentials
-from pilothouse.apiserver.aggregation.description import Describe, Description, document_url, no_description
+from pilothouse.apiserver.aggregation.description import Described, Description, describe
 from pilothouse.apiserver.aggregation.discovered import RemoteVersion
 from pilothouse.apiserver.aggregation.local import ALWAYS, AT_START, local_service, managed_as, name_of
 from pilothouse.apiserver.app import ApiServer, Connector
@@ -43,6 +43,8 @@ _POLICY = BackoffPolicy(base_s=0.005, max_s=RESYNC_S)
 _SERVER = User("system:apiserver", groups=("system:masters",))
 Publish = Callable[[Sequence[RemoteVersion]], None]
 """Is told all group versions that other servers serve, whenever they change."""
+Describe = Callable[[Sequence[Described]], None]
+"""Is told how other servers describe what they serve, whenever that changes; in the order in which they come first."""
 log = get_logger("pilothouse.apiserver.aggregation")
 
 
@@ -58,7 +60,7 @@ class Aggregator:
         rng: random.Random,
         *,
         credentials: Credentials | None = None,
-        describe: Describe = no_description,
+        describe: Describe | None = None,
     ) -> None:
         self._server = server
         self._objects = objects
@@ -146,9 +148,9 @@ class Aggregator:
         if backend is not None:
             self._server.delegates.pop(backend.path, None)
             del self._versions[name]
-            if self._descriptions.pop(backend.path.strip("/"), None) is not None:
-                self._describe(self._descriptions)
             self._publish(tuple(self._versions.values()))
+            if self._descriptions.pop(name, None) is not None:
+                self._tell_descriptions()
 
     def _tell(self, name: str, version: RemoteVersion) -> None:
         if self._versions.get(name) != version:
@@ -204,21 +206,27 @@ class Aggregator:
         )
         await self._write(name, finding.condition)
         if is_available:
-            await self._look_up_description(name, backend)
+            await self._look_into(name, backend)
         self._queue.add_after(name, RESYNC_S)
         return not finding.has_failed
 
-    async def _look_up_description(self, name: str, backend: Backend) -> None:
-        url = await document_url(backend, self._objects)
-        path = backend.path.strip("/")
-        known = self._descriptions.get(path)
-        if self._backends.get(name) is not backend or url == (known.url if known is not None else ""):
+    async def _look_into(self, name: str, backend: Backend) -> None:
+        """Ask a server how it describes what it serves, where somebody wants to know."""
+        if self._describe is None:
             return
-        if url:
-            self._descriptions[path] = Description(url, lambda call: self._server.delegates[backend.path](call))
-        else:
-            del self._descriptions[path]
-        self._describe(self._descriptions)
+        before = self._descriptions.get(name)
+        found = await describe(backend, self._objects, before)
+        if self._backends.get(name) is backend and found != before:
+            self._descriptions[name] = found
+            self._tell_descriptions()
+
+    def _tell_descriptions(self) -> None:
+        assert self._describe is not None
+        order = sorted(
+            (name for name in self._descriptions if name in self._backends),
+            key=lambda name: (-self._versions[name].group_priority, -self._versions[name].version_priority, name),
+        )
+        self._describe([Described(self._descriptions[name], self._backends[name], self._objects) for name in order])
 
     async def _keep(self, name: str) -> None:
         """Make, mend or remove the APIService of a group version that this server serves itself."""

@@ -6,6 +6,7 @@ Source: kube-aggregator `pkg/apiserver/handler_proxy.go`, `pkg/controllers/statu
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import random
@@ -106,6 +107,8 @@ class Backend:
         """Pass a request on. Raises ServiceUnavailable, and StatusError with code 500 for TLS settings that cannot be used."""
         if not self.is_available:
             raise ServiceUnavailable("service unavailable")
+        # Up to its first suspension a request is worked on outside a task, where no time-out can be set.
+        await asyncio.sleep(0)
         try:
             addresses = await resolve(objects, self.reference, self.port)
         except Unresolvable as error:

@@ -13,7 +13,7 @@ import gzip
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import orjson
@@ -27,9 +27,10 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.negotiate import wishes
 from pilothouse.apiserver.openapi import documents, gnostic
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.log import get_logger
 
 if TYPE_CHECKING:
-    from pilothouse.apiserver.aggregation.description import Description
+    from pilothouse.apiserver.aggregation.description import Described
     from pilothouse.apiserver.crd.kinds import CustomKind
 
 V2_PATH = "/openapi/v2"
@@ -38,6 +39,7 @@ _JSON = "application/json"
 _MEDIA_TYPES = {_JSON: _JSON, "application/*": _JSON, "*/*": _JSON}
 _MEDIA_TYPES_2 = {**_MEDIA_TYPES, gnostic.MEDIA_TYPE: gnostic.MEDIA_TYPE, gnostic.OLD_MEDIA_TYPE: gnostic.MEDIA_TYPE}
 _YEAR_S = 365 * 24 * 3600
+log = get_logger("pilothouse.apiserver.openapi")
 
 
 class OpenApi:
@@ -46,7 +48,7 @@ class OpenApi:
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._resources = tuple(resources)
         self._custom: tuple[CustomKind, ...] = ()
-        self._remote: Mapping[str, Description] = {}
+        self._remote: tuple[Described, ...] = ()
         self._made: dict[tuple[str, str], bytes] = {}
         self._making = asyncio.Lock()
 
@@ -56,9 +58,10 @@ class OpenApi:
         self._custom = tuple(kinds)
         self._made = {key: made for key, made in self._made.items() if key[0] != "v2" and key[0] not in changed}
 
-    def serve_remote(self, descriptions: Mapping[str, Description]) -> None:
-        """Name the documents of extension servers, by group version, and pass requests for them on."""
-        self._remote = descriptions
+    def serve_remote(self, described: Sequence[Described]) -> None:
+        """Describe what other servers serve, as they do."""
+        self._remote = tuple(described)
+        self._made = {key: made for key, made in self._made.items() if key[0] != "v2"}
 
     async def serve(self, call: Call) -> Response:
         """Raises NotFound for a group version that is not served, NotAcceptable where no form is wanted that there is."""
@@ -71,9 +74,10 @@ class OpenApi:
         if path == V3_PATH:
             return self._index()
         name = path.removeprefix(f"{V3_PATH}/")
-        if (remote := self._remote.get(name)) is not None:
-            return await remote.serve(call)
         if name not in self._names and not self._custom_of(name):
+            for each in self._remote:
+                if name in each.description.version_3:
+                    return await each.serve(call)
             raise NotFound("the server could not find the requested resource")
         digest = self._hash(name)
         wanted = parse_qs(call.request.query).get("hash", [""])[0]
@@ -87,12 +91,24 @@ class OpenApi:
     def _index(self) -> Response:
         paths = {
             name: {"serverRelativeURL": f"{V3_PATH}/{name}?hash={self._hash(name)}"}
-            for name in sorted({*self._names, *(_name(kind.resource.gvr) for kind in self._custom)})
+            for name in {*self._names, *(_name(kind.resource.gvr) for kind in self._custom)}
         }
-        paths |= {name: {"serverRelativeURL": remote.url} for name, remote in sorted(self._remote.items())}
+        for each in reversed(self._remote):
+            for name, url in each.description.version_3.items():
+                paths.setdefault(name, {"serverRelativeURL": url})
+        paths = dict(sorted(paths.items()))
         return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
 
     def _version_2(self) -> Object:
+        own = self._own_version_2()
+        remote = [each.description for each in self._remote if each.description.version_2]
+        if not remote:
+            return own
+        from pilothouse.apiserver.openapi.merge import merged
+
+        return merged(own, filter(_is_document, (description.document() for description in remote)))
+
+    def _own_version_2(self) -> Object:
         if not self._custom:
             return documents.version_2(self._served(""))
         from pilothouse.apiserver.crd import openapi
@@ -154,7 +170,19 @@ class OpenApi:
     def _hash(self, name: str) -> str:
         custom = self._custom if name == "v2" else self._custom_of(name)
         states = "".join(f" {kind.schema.name}@{kind.since}" for kind in custom)
+        if name == "v2":
+            states += "".join(f" {each.description.digest}" for each in self._remote)
         return hashlib.sha512(self._sources + f"{name}{states}".encode()).hexdigest().upper()
+
+
+def _is_document(document: Mapping[str, Any]) -> bool:
+    """Whether a document of another server can be written in all forms: one that cannot must not spoil all others."""
+    try:
+        gnostic.encode(document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        log.error("an OpenAPI document of an extension server cannot be read", reason=repr(error))
+        return False
+    return True
 
 
 _ENCODERS: Mapping[str, Callable[[Object], bytes]] = {_JSON: orjson.dumps, gnostic.MEDIA_TYPE: gnostic.encode}

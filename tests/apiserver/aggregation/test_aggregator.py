@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -15,10 +15,10 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.status import NotFound
 from pilothouse.apiserver.aggregation.aggregator import Aggregator
-from pilothouse.apiserver.aggregation.backend import Credentials
-from pilothouse.apiserver.aggregation.description import Description
+from pilothouse.apiserver.aggregation.backend import Backend, Credentials
+from pilothouse.apiserver.aggregation.description import Described
 from pilothouse.apiserver.discovery import Discovery
-from pilothouse.apiserver.objects import CachedObjects
+from pilothouse.apiserver.objects import CachedObjects, MemoryObjects
 from pilothouse.apiserver.openapi.server import OpenApi
 from pilothouse.apiserver.proxy.backend import read_some
 from pilothouse.kit.clock import SystemClock
@@ -55,6 +55,9 @@ class Extension:
         self.heads: list[str] = []
         self.code = 200
         self.described: object = {}
+        self.documents: dict[str, Any] = {}
+        self.etag = ""
+        self.asked: list[str] = []
 
     async def __aenter__(self) -> Extension:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
@@ -74,11 +77,18 @@ class Extension:
                 writer.write((await reader.read(100)).upper())
                 return
             path = line.split(" ")[1]
-            documents = {PREFIX: RESOURCE_LIST, "/openapi/v3": {"paths": self.described}}
-            body = orjson.dumps(documents.get(path, {"path": path}))
-            if path not in documents:
+            documents = {"/openapi/v3": {"paths": self.described}, **self.documents}
+            known = {PREFIX: RESOURCE_LIST, **documents}
+            body = orjson.dumps(known.get(path.partition("?")[0], {"path": path}))
+            code, etag = self.code, self.etag.encode()
+            if path.startswith("/openapi/"):
+                self.asked.append(path)
+                code = 404 if path == "/openapi/v2" and path not in documents else self.code
+                if etag and f"if-none-match: {self.etag}\r\n" in head:
+                    code, body = 304, b""
+            elif path != PREFIX:
                 self.heads.append(head)
-            writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\n" % self.code)
+            writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\netag: %b\r\n" % (code, etag))
             writer.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
         finally:
             writer.close()
@@ -105,11 +115,11 @@ class World:
         )
         for path in ("/apis", "/apis/"):
             app._paths[path] = self.discovery.serve
-        for path in ("/openapi/v3", "/openapi/v3/"):
+        for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/"):
             app._paths[path] = self.openapi.serve
 
-    def describe(self, descriptions: Mapping[str, Description]) -> None:
-        self.openapi.serve_remote(descriptions)
+    def describe(self, described: Sequence[Described]) -> None:
+        self.openapi.serve_remote(described)
         self.is_described.set()
 
     async def described(self) -> dict[str, Any]:
@@ -327,3 +337,91 @@ async def test_groups_of_this_server_have_an_api_service(world: World) -> None:
     await world.condition("Local", "v1.apps")
     with pytest.raises(NotFound):
         await client.get(gvr.API_SERVICES, "", "v9.apps")
+
+
+def flunders(text: str) -> dict[str, Any]:
+    reference = {"$ref": "#/definitions/Flunder"}
+    meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    definitions = {
+        "Flunder": {
+            "type": "object",
+            "description": text,
+            "properties": {"metadata": {"$ref": f"#/definitions/{meta}"}},
+        },
+        meta: {"type": "object", "description": "of another time"},
+        "Unused": {"type": "object"},
+    }
+    get = {"get": {"responses": {"200": {"description": "OK", "schema": reference}}}}
+    return {"swagger": "2.0", "paths": {f"{PREFIX}/flunders": get, "/version/": get}, "definitions": definitions}
+
+
+async def test_documents_of_the_extension_server_become_part_of_ours(world: World) -> None:
+    client, extension = world.harness.client, world.extension
+    name = PREFIX.removeprefix("/")
+    extension.etag = '"one"'
+    extension.documents = {
+        "/openapi/v2": flunders("a flunder"),
+        "/openapi/v3": {"paths": {name: {"serverRelativeURL": f"/openapi/v3/{name}?hash=X"}, "version": {}}},
+        f"/openapi/v3/{name}": {"openapi": "3.0.0", "said": "by the extension server"},
+    }
+    before = await world.harness.request("GET", "/openapi/v2", headers={"accept": "application/json"})
+    await client.create(gvr.SERVICES, world.service())
+    await client.create(gvr.API_SERVICES, world.api_service())
+    async with asyncio.timeout(10):
+        await world.is_described.wait()
+    response = await world.harness.request("GET", "/openapi/v2", headers={"accept": "application/json"})
+    assert response.headers["etag"] != before.headers["etag"]
+    assert isinstance(response.body, bytes)
+    document = orjson.loads(response.body)
+    assert f"{PREFIX}/flunders" in document["paths"]
+    assert "/version/" not in document["paths"]
+    assert "Unused" not in document["definitions"]
+    meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta_v2"
+    assert document["definitions"]["Flunder"]["properties"]["metadata"] == {"$ref": f"#/definitions/{meta}"}
+    assert document["definitions"][meta]["description"] == "of another time"
+    index = await world.harness.json("GET", "/openapi/v3")
+    assert index["paths"][name] == {"serverRelativeURL": f"/openapi/v3/{name}?hash=X"}
+    passed = await world.harness.request("GET", f"/openapi/v3/{name}", query="hash=X")
+    assert not isinstance(passed.body, bytes)
+    assert orjson.loads(b"".join([chunk async for chunk in passed.body]))["said"] == "by the extension server"
+    assert extension.asked[-1] == f"/openapi/v3/{name}?hash=X"
+    packed = await world.harness.request(
+        "GET", "/openapi/v2", headers={"accept": "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"}
+    )
+    assert packed.status == 200
+    await client.delete(gvr.API_SERVICES, "", NAME)
+    after = await world.harness.request("GET", "/openapi/v2", headers={"accept": "application/json"})
+    assert after.headers["etag"] == before.headers["etag"]
+    assert name not in (await world.harness.json("GET", "/openapi/v3"))["paths"]
+
+
+async def test_a_document_that_is_none_spoils_nothing(world: World) -> None:
+    client, extension = world.harness.client, world.extension
+    broken = flunders("x")
+    broken["paths"][f"{PREFIX}/flunders"]["parameters"] = [{"nothing": "of the kind"}]
+    extension.documents = {"/openapi/v2": broken}
+    await client.create(gvr.SERVICES, world.service())
+    await client.create(gvr.API_SERVICES, world.api_service())
+    async with asyncio.timeout(10):
+        await world.is_described.wait()
+    for accept in ("application/json", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"):
+        assert (await world.harness.request("GET", "/openapi/v2", headers={"accept": accept})).status == 200
+
+
+async def test_a_request_that_is_no_task_yet_is_passed_on(world: World) -> None:
+    """The server works on a request outside a task up to its first suspension."""
+    service = world.api_service()
+    service["status"] = {"conditions": [{"type": "Available", "status": "True"}]}
+    backend = Backend(service, None)
+    started: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    forwarding = backend.forward(None, MemoryObjects([]), world.harness.rng)  # type: ignore[arg-type]
+
+    def begin() -> None:
+        try:
+            started.set_result(forwarding.send(None))
+        except BaseException as error:
+            started.set_exception(error)
+
+    asyncio.get_running_loop().call_soon(begin)
+    assert await started is None
+    forwarding.close()
