@@ -7,6 +7,7 @@ Source: kube-openapi `pkg/aggregator/aggregator.go`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any
 
 from pilothouse.api.meta import Object
@@ -78,21 +79,16 @@ def _renames(
     present: Mapping[str, Any], incoming: Mapping[str, Any], equal: Callable[[Any, Any], bool]
 ) -> dict[str, str]:
     """New names for what is not what it is called here."""
-    used = set(present)
+    taken = set(incoming)
     renames: dict[str, str] = {}
     for name, part in incoming.items():
         if name not in present or equal(present[name], part):
             continue
-        number = 2
-        new = f"{name}_v{number}"
-        while new in present and not equal(present[new], part):
-            number += 1
-            new = f"{name}_v{number}"
-        while new not in present and (new in used or new in incoming):
-            number += 1
-            new = f"{name}_v{number}"
-        renames[name] = new
-        used.add(new)
+        candidates = (f"{name}_v{number}" for number in count(2))
+        renames[name] = next(
+            new for new in candidates if (equal(present[new], part) if new in present else new not in taken)
+        )
+        taken.add(renames[name])
     return renames
 
 
