@@ -38,7 +38,7 @@ def private(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of one real node in a network namespace of its own. When it is stopped nothing may remain."""
-    _require_real()
+    require_real()
     with machine.network_namespace():
         before = machine.namespace_state()
         cluster = Cluster(tmp_path_factory.mktemp("real"), 6443, machine.INSIDE)
@@ -67,7 +67,8 @@ def _running(cluster: Cluster, *arguments: str) -> Iterator[Cluster]:
     until(lambda: not machine.processes(cluster.directory), "the cluster's processes end", 10)
 
 
-def _require_real() -> None:
+def require_real() -> None:
+    """Skips the test where real containers cannot be."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if missing := missing_packages():

@@ -26,14 +26,18 @@ ip route add default via 198.51.100.1
 
 
 @contextmanager
-def network_namespace() -> Iterator[None]:
-    """A machine's network apart from this one's: loopback, one interface with an address, a default route to nobody."""
-    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+def network_namespace(name: str = NAMESPACE) -> Iterator[tuple[str, ...]]:
+    """A machine's network apart from this one's: loopback, one interface with an address, a default route to nobody.
+
+    Gives what takes a command into it.
+    """
+    inside = ("nsenter", f"--net=/run/netns/{name}")
+    subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        subprocess.run([*INSIDE, "sh", "-ec", _SET_UP], check=True)
-        yield
+        subprocess.run([*inside, "sh", "-ec", _SET_UP], check=True)
+        yield inside
     finally:
-        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
+        subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def inside(*command: str) -> str:

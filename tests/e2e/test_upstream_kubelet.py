@@ -1,0 +1,100 @@
+"""Upstream's kubelet as it is, with real containers, beside our API server and upstream's controllers and scheduler.
+
+`KUBELET`, `KUBE_CONTROLLER_MANAGER` and `KUBE_SCHEDULER` name the binaries, unless they are on PATH; without them this is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e import images, machine
+from tests.e2e.cluster import until
+from tests.e2e.conftest import require_real
+from tests.e2e.images import WEB
+from tests.e2e.upstream import Standalone, executable, upstream_node
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("e2e-upstream")]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    require_real()
+    for variable, name in (
+        ("KUBELET", "kubelet"),
+        ("KUBE_CONTROLLER_MANAGER", "kube-controller-manager"),
+        ("KUBE_SCHEDULER", "kube-scheduler"),
+    ):
+        executable(variable, name)
+    directory = tmp_path_factory.mktemp("node")
+    with machine.network_namespace(f"pilothouse-upstream-{os.getpid()}") as inside:
+        with upstream_node(directory, inside, machine.NODE_ADDRESS) as found:
+            archive = directory / "web.tar"
+            archive.write_bytes(images.web())
+            socket = found.paths.run / "containerd" / "containerd.sock"
+            found.run("ctr", "-a", str(socket), "-n", "k8s.io", "images", "import", str(archive))
+            yield found
+        until(lambda: not machine.mounts(directory), "nothing is left mounted", 10)
+
+
+def test_the_node_reports_itself(node: Standalone) -> None:
+    info = node.get("node", "real")["status"]
+    assert info["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")
+    assert {each["type"]: each["status"] for each in info["conditions"]}["Ready"] == "True"
+    node.wait("--for=create", "lease/real", "-n", "kube-node-lease")
+    assert node.path("lease", "real", "-n", "kube-node-lease", of=".spec.holderIdentity") == "real"
+    assert node.get("csinode", "real")["spec"]["drivers"] is None
+
+
+def test_a_pod_from_its_creation_to_its_deletion(node: Standalone) -> None:
+    node.kubectl("create", "configmap", "settings", "--from-literal=colour=green")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "labels": {"app": "web"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 2,
+            "initContainers": [{"name": "first", "image": WEB, "command": ["sh", "-c", "echo first"]}],
+            "containers": [
+                {
+                    "name": "web",
+                    "image": WEB,
+                    "ports": [{"containerPort": images.PORT}],
+                    "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                    "readinessProbe": {"httpGet": {"path": "/healthy", "port": images.PORT}, "periodSeconds": 1},
+                    "volumeMounts": [{"name": "settings", "mountPath": "/settings"}],
+                }
+            ],
+            "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
+        },
+    }
+    node.apply(pod)
+    node.wait("pod/web", "--for=condition=Ready")
+    assert node.kubectl("logs", "web", "-c", "first") == "first\n"
+    script = "cat /settings/colour; echo; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; echo; echo $IP"
+    colour, namespace, address = node.kubectl("exec", "web", "-c", "web", "--", "sh", "-c", script).split()
+    assert (colour, namespace, address) == ("green", "default", node.path("pod", "web", of=".status.podIP"))
+    assert node.kubectl("exec", "-i", "web", "-c", "web", "--", "cat", text="through") == "through"
+    proxied = node.kubectl("get", "--raw", f"/api/v1/namespaces/default/pods/web:{images.PORT}/proxy/")
+    assert proxied == "web\n"
+    known = json.loads(node.kubectl("get", "--raw", "/api/v1/nodes/real/proxy/pods"))
+    assert "web" in {each["metadata"]["name"] for each in known["items"]}
+    node.kubectl("debug", "web", f"--image={WEB}", "-c", "look", "--profile=general", "--attach=false", "--", "true")
+    until(lambda: node.get("pod", "web")["status"].get("ephemeralContainerStatuses"), "the ephemeral container")
+    events = node.kubectl("events", "--for", "pod/web")
+    assert all(reason in events for reason in ("Scheduled", "Pulled", "Created", "Started"))
+    node.kubectl("delete", "pod", "web", "--timeout=30s")
+
+
+def test_a_job_ends(node: Standalone) -> None:
+    node.kubectl("create", "job", "once", f"--image={WEB}", "--", "sh", "-c", "echo done")
+    node.wait("job/once", "--for=condition=Complete")
+    assert node.kubectl("logs", "job/once") == "done\n"
+
+
+def test_nothing_is_missing(node: Standalone) -> None:
+    """Runs last: what the components wrote during all of this."""
+    assert node.faults("kubelet", "controllers", "scheduler") == []
