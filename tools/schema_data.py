@@ -1,13 +1,13 @@
 """Packs what JSON schema says about the Kubernetes API into the two data files that Pilothouse reads.
 
 The definitions come from the `kubernetes-validate` package (a build requirement; its version names the API's), and
-`tools/presence.txt` adds what JSON schema cannot say. Alpha and beta versions are left out: they are not served. Written are, under
-`pilothouse/api/schema/data/`:
+`tools/presence.txt` and `tools/enums.txt` add what it does not say. Alpha and beta versions are left out: they are not served.
+Written are, under `pilothouse/api/schema/data/`:
 
 - `structure.json`: `{"definitions": {NAME: {"fields": {FIELD: TYPE | [TYPE, FACTS]}, …}}}`. TYPE is a short text, read by
   `pilothouse.api.schema.types`: `s` string, `b` boolean, `i`/`l` 32- and 64-bit integer, `d` number, `y` base64 bytes,
   `*` any JSON, `o` any object, `[T` list, `{T` map, `#NAME` another definition.
-- `descriptions.json`: `{NAME: [TEXT, {FIELD: TEXT}]}`, read only to explain the API.
+- `descriptions.json`: `{NAME: [TEXT, {FIELD: TEXT}, {FIELD: [VALUE, …]}]}`, read only to explain the API; the last part may be missing.
 
 Runs as a hatchling build hook, for wheels and editable installs; `python tools/schema_data.py` does the same for the source tree.
 """
@@ -58,11 +58,15 @@ def write(root: Path) -> None:
     """Writes both files under `root`, the top of the source tree."""
     definitions = {name: found for name, found in source_definitions().items() if not UNSERVED.search(f".{name}")}
     presence = read_presence((root / "tools" / "presence.txt").read_text())
+    enums = read_enums((root / "tools" / "enums.txt").read_text())
     data = root / "pilothouse" / "api" / "schema" / "data"
     data.mkdir(parents=True, exist_ok=True)
     structure = {name: pack(found, presence.get(name, {})) for name, found in sorted(definitions.items())}
     replace(data / "structure.json", {"definitions": structure})
-    replace(data / "descriptions.json", {name: describe(found) for name, found in sorted(definitions.items())})
+    replace(
+        data / "descriptions.json",
+        {name: describe(found, enums.get(name, {})) for name, found in sorted(definitions.items())},
+    )
 
 
 def replace(path: Path, content: Json) -> None:
@@ -95,6 +99,20 @@ def read_presence(text: str) -> dict[str, dict[str, str]]:
                 field.lstrip("+?"): {"+": "always", "?": "null"}.get(field[0], "keep") for field in fields.split()
             }
     return presence
+
+
+def read_enums(text: str) -> dict[str, dict[str, list[str]]]:
+    """The values that fields may have, by definition and field."""
+    enums: dict[str, dict[str, list[str]]] = {}
+    package = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            package = line.strip("[]")
+        elif line and not line.startswith("#"):
+            place, _, values = line.partition(": ")
+            kind, _, field = place.partition(".")
+            enums.setdefault(f"{package}.{kind}", {})[field] = [value.strip('"') for value in values.split(" | ")]
+    return enums
 
 
 def pack(definition: Json, presence: dict[str, str]) -> Json:
@@ -147,12 +165,14 @@ def plain_type(schema: Json) -> str:
     return names[0] if names else ""
 
 
-def describe(definition: Json) -> list[Any]:
+def describe(definition: Json, enums: dict[str, list[str]]) -> list[Any]:
+    """Its description, those of its fields, and what its fields may say, if that is anything."""
     fields = definition.get("properties", {})
-    return [
+    described = [
         definition.get("description", ""),
         {name: field["description"] for name, field in fields.items() if "description" in field},
     ]
+    return [*described, enums] if enums else described
 
 
 if __name__ == "__main__":

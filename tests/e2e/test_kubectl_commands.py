@@ -119,6 +119,7 @@ def test_explain_goes_all_the_way_down(simulated: Cluster) -> None:
     assert recursive.count("\n") > 1000
     assert "          ephemeral\t<EphemeralVolumeSource>" in recursive
     assert "VERSION:    v2" in simulated.kubectl("explain", "hpa", "--api-version=autoscaling/v2")
+    assert "ENUM:\n    Always\n    Never\n    OnFailure\n" in simulated.kubectl("explain", "pod.spec.restartPolicy")
     assert "does not exist" in simulated.kubectl("explain", "pod.spec.nothing", check=False)
 
 

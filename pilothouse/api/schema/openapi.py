@@ -6,7 +6,7 @@ each call, since who asks for it keeps the encoded document, not the objects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -80,11 +80,12 @@ def definition_name(api_version: str, kind: str) -> str | None:
 
 def _definition(name: str, packed: Mapping[str, Any], described: list[Any], version: int) -> Object:
     schema: Object = {"description": described[0]} if described[0] else {}
+    enums: Mapping[str, list[str]] = described[2] if len(described) > 2 else {}
     if name in _SPECIAL:
         schema |= _SPECIAL[name][version]
     elif "fields" in packed:
         schema["properties"] = {
-            key: _property(name, key, field, described[1].get(key, ""), version)
+            key: _property(name, key, field, described[1].get(key, ""), enums.get(key, ()), version)
             for key, field in packed["fields"].items()
         }
         if "required" in packed:
@@ -103,9 +104,15 @@ def _definition(name: str, packed: Mapping[str, Any], described: list[Any], vers
     return schema
 
 
-def _property(name: str, key: str, field: str | list[Any], description: str, version: int) -> Object:
+def _property(
+    name: str, key: str, field: str | list[Any], description: str, enum: Sequence[str], version: int
+) -> Object:
     text, facts = (field, {}) if isinstance(field, str) else field
     schema = _schema(text, version)
+    if enum:
+        # Of a list, its elements; the description lists the values, too, for those who read only that.
+        schema.get("items", schema)["enum"] = list(enum)
+        description += "\n\nPossible enum values:" + "".join(f'\n - `"{value}"`' for value in enum)
     if description:
         schema["description"] = description
     schema |= {long: facts[short] for short, long in _EXTENSIONS.items() if short in facts}

@@ -1,10 +1,13 @@
 import gzip
 import re
+from pathlib import Path
 
 import orjson
 import pytest
 
 from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.api.schema.openapi import definitions
+from pilothouse.api.schema.types import DATA, catalog
 from pilothouse.api.status import NotAcceptable, NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver.call import Call
@@ -58,6 +61,31 @@ async def test_what_explain_reads(openapi):
     containers = schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
     assert containers["x-kubernetes-patch-merge-key"] == "name"
     assert "List of containers" in containers["description"]
+
+
+def test_what_strings_may_say() -> None:
+    """Of a list of them, its elements; the empty string among them."""
+    names = ("io.k8s.api.core.v1.PodSpec", "io.k8s.api.core.v1.Capabilities", "io.k8s.api.core.v1.ServiceSpec")
+    for version in (2, 3):
+        found = definitions(version, names)
+        restart = found[names[0]]["properties"]["restartPolicy"]
+        assert restart["enum"] == ["Always", "Never", "OnFailure"]
+        assert restart["description"].endswith('values:\n - `"Always"`\n - `"Never"`\n - `"OnFailure"`')
+        families = found[names[2]]["properties"]["ipFamilies"]
+        assert "enum" not in families
+        assert families["items"]["enum"] == ["", "IPv4", "IPv6"]
+        assert "enum" not in found[names[1]]["properties"]["add"]["items"]
+
+
+def test_every_enumeration_is_of_a_field_that_is_there() -> None:
+    described = orjson.loads((DATA / "descriptions.json").read_bytes())
+    told = {name: parts[2] for name, parts in described.items() if len(parts) > 2}
+    assert len(told) > 50
+    structure = catalog()
+    for name, enums in told.items():
+        assert enums.keys() <= structure.packed(name)["fields"].keys()
+    text = (Path(__file__).parents[3] / "tools" / "enums.txt").read_text()
+    assert sum(map(len, told.values())) == len([line for line in text.splitlines() if ": " in line and line[0] != "#"])
 
 
 async def test_a_client_that_has_it_is_not_sent_it(openapi):
