@@ -12,7 +12,7 @@ import pytest
 
 from pilothouse.main.runtime.requirements import missing_packages
 from tests.e2e import images, machine
-from tests.e2e.cluster import Cluster, free_port, until
+from tests.e2e.cluster import KUBECTL, Cluster, free_port, until
 
 _numbers = count(1)
 
@@ -73,7 +73,7 @@ def require_real() -> None:
         pytest.skip("needs root")
     if missing := missing_packages():
         pytest.skip(f"missing packages: {', '.join(missing)}")
-    for program in ("ip", "nsenter", "curl", "nft", "kubectl"):
+    for program in ("ip", "nsenter", "curl", "nft", KUBECTL):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     if not images.BUSYBOX.exists():

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import KUBECTL, Cluster, until
 
 pytestmark = pytest.mark.xdist_group("e2e-simulated")
 
@@ -50,7 +50,7 @@ def test_a_user_gets_a_certificate_and_uses_it(simulated: Cluster, tmp_path: Pat
     user = {"client-certificate": str(tmp_path / "alice.crt"), "client-key": str(tmp_path / "alice.key")}
     config["users"][0]["user"] = user
     (tmp_path / "config").write_text(json.dumps(config))
-    answer = simulated.run("kubectl", f"--kubeconfig={tmp_path / 'config'}", "auth", "whoami", "-o", "json")
+    answer = simulated.run(KUBECTL, f"--kubeconfig={tmp_path / 'config'}", "auth", "whoami", "-o", "json")
     assert json.loads(answer.output)["status"]["userInfo"]["username"] == "alice"
 
 

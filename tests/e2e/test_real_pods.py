@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import machine
-from tests.e2e.cluster import Cluster, Object, until
+from tests.e2e.cluster import KUBECTL, Cluster, Object, until
 from tests.e2e.images import PORT, WEB, WEB_2
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("e2e-real")]
@@ -274,7 +274,7 @@ def test_logs_follow_until_the_container_ends(pods: Pods, real: Cluster) -> None
     pods.start(
         pod("talks", container("echo begin; until test -e /go; do sleep 0.1; done; echo end"), restartPolicy="Never")
     )
-    command = [*real.inside, "kubectl", "logs", "-f", "talks", "-n", pods.namespace]
+    command = [*real.inside, KUBECTL, "logs", "-f", "talks", "-n", pods.namespace]
     environment = {**os.environ, "KUBECONFIG": str(real.kubeconfig)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as follow:
         assert follow.stdout is not None
@@ -289,7 +289,7 @@ def test_exec(pods: Pods) -> None:
     assert pods.execute("obeys", "echo $((6*7)); pwd") == "42\n/\n"
     assert pods.execute("obeys", "cat", "-i", text="through\n" * 10000) == "through\n" * 10000
     told = pods.cluster.run(
-        "kubectl", "exec", "-n", pods.namespace, "obeys", "--", "sh", "-c", "echo no >&2; exit 7", check=False
+        KUBECTL, "exec", "-n", pods.namespace, "obeys", "--", "sh", "-c", "echo no >&2; exit 7", check=False
     )
     assert (told.status, "no\n" in told.errors) == (7, True)
     assert "not found" in pods.cluster.kubectl("exec", "obeys", "-n", pods.namespace, "--", "nothing", check=False)
@@ -298,7 +298,7 @@ def test_exec(pods: Pods) -> None:
 def test_a_terminal(pods: Pods, real: Cluster) -> None:
     pods.start(pod("typed"))
     master, slave = os.openpty()
-    command = [*real.inside, "kubectl", "exec", "-it", "typed", "-n", pods.namespace, "--", "sh"]
+    command = [*real.inside, KUBECTL, "exec", "-it", "typed", "-n", pods.namespace, "--", "sh"]
     environment = {**os.environ, "KUBECONFIG": str(real.kubeconfig), "TERM": "dumb"}
     with subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e import machine
-from tests.e2e.cluster import Cluster, Object, until
+from tests.e2e.cluster import KUBECTL, Cluster, Object, until
 from tests.e2e.images import PORT, WEB
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("e2e-real")]
@@ -214,7 +214,7 @@ def test_a_pod_that_is_not_ready_gets_no_connections(net: Net) -> None:
 
 
 def test_port_forwarding(net: Net) -> None:
-    command = [*net.cluster.inside, "kubectl", "port-forward", "service/web", ":80", "-n", NAMESPACE]
+    command = [*net.cluster.inside, KUBECTL, "port-forward", "service/web", ":80", "-n", NAMESPACE]
     environment = {
         "KUBECONFIG": str(net.cluster.kubeconfig),
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.cluster import Cluster, Object, until
+from tests.e2e.cluster import KUBECTL, Cluster, Object, until
 
 pytestmark = pytest.mark.xdist_group("e2e-simulated")
 
@@ -39,7 +39,7 @@ class User:
         """What kubectl says of a command that fails."""
         kubeconfig = str(self._cluster.kubeconfig)
         done = self._cluster.run(
-            "kubectl", f"--kubeconfig={kubeconfig}", *arguments, "-n", self._namespace, text=text, check=False
+            KUBECTL, f"--kubeconfig={kubeconfig}", *arguments, "-n", self._namespace, text=text, check=False
         )
         assert done.status != 0, done.output
         return done.errors

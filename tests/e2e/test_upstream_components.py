@@ -213,6 +213,24 @@ def test_the_scheduler_waits_for_room_and_makes_some(cluster: Standalone, namesp
     until(lambda: "FailedScheduling" in cluster.kubectl("get", "events", "-n", namespace), "an event of what waits")
 
 
+def test_the_components_go_on_when_the_api_server_comes_back(cluster: Standalone, namespace: str) -> None:
+    cluster.apply(workload("apps/v1", "Deployment", "before", replicas=1), namespace=namespace)
+    cluster.wait("deployment/before", "-n", namespace, "--for=jsonpath={.status.readyReplicas}=1")
+    holders = leaders(cluster)
+    cluster.kill_and_restart("apiserver")
+    cluster.until_ready()
+    cluster.apply(workload("apps/v1", "Deployment", "after", replicas=2), namespace=namespace)
+    cluster.kubectl("scale", "deployment", "before", "--replicas=2", "-n", namespace)
+    for name in ("before", "after"):
+        cluster.wait(f"deployment/{name}", "-n", namespace, "--for=jsonpath={.status.readyReplicas}=2")
+    assert leaders(cluster) == holders
+
+
+def leaders(cluster: Standalone) -> list[str]:
+    leases = cluster.get("leases", "-n", "kube-system")["items"]
+    return sorted(each["spec"]["holderIdentity"] for each in leases)
+
+
 def test_nothing_is_missing(cluster: Standalone) -> None:
     """Runs last: what the components wrote during all of this."""
     assert cluster.faults("controllers", "scheduler") == []

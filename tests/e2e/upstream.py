@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,13 @@ def executable(variable: str, name: str) -> str:
     return found
 
 
+@dataclass
 class Standalone(Cluster):
     """An API server by itself. `log` gives what a component that was started beside it wrote."""
 
-    paths: Paths
-    settings: Settings
+    paths: Paths = field(init=False)
+    settings: Settings = field(init=False)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(errors="replace")
@@ -58,20 +61,35 @@ class Standalone(Cluster):
     @contextmanager
     def running(self, name: str, *command: str) -> Iterator[None]:
         """A process until the end of the block. Fails the test if it has ended before."""
-        with open(self.directory / f"{name}.log", "wb") as log:
-            process = subprocess.Popen(
-                [*self.inside, *command], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
-            )
+        self._start(name, command)
         try:
             yield
+            process = self._processes[name]
             assert process.poll() is None, f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}"
         finally:
+            process = self._processes[name]
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def kill_and_restart(self, name: str) -> None:
+        """As a crash does, and who starts it again."""
+        process = self._processes[name]
+        process.kill()
+        process.wait()
+        self._start(name, tuple(process.args)[len(self.inside) :])  # type: ignore[arg-type]
+
+    def _start(self, name: str, command: Sequence[str]) -> None:
+        with open(self.directory / f"{name}.log", "ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [*self.inside, *command], stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True
+            )
+
+    def until_ready(self) -> None:
+        until(lambda: self.kubectl("get", "--raw", "/readyz", check=False) == "ok", "the API server", START_LIMIT_S)
 
     def kubeconfig_flags(self, user: str, port: int) -> list[str]:
         """A component's credentials, also for asking who calls its own port."""
@@ -92,7 +110,7 @@ def standalone(directory: Path, chosen: Settings, inside: Sequence[str] = ()) ->
     server = cluster.processes(chosen, found.paths, directory)[0].argv
     own = (flag for flag in server if not flag.startswith("--warn-without-effect"))
     with found.running("apiserver", *own):
-        until(lambda: found.kubectl("get", "--raw", "/readyz", check=False) == "ok", "the API server", START_LIMIT_S)
+        found.until_ready()
         yield found
 
 
