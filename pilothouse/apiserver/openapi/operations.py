@@ -87,15 +87,17 @@ _FORCE = Parameter("force", "boolean", "For apply patches: take over fields that
 _LIST = (
     Parameter("allowWatchBookmarks", "boolean", "For a watch: send BOOKMARK events, which tell the revision reached."),
     Parameter("continue", "string", "The token of a listing whose next part is wanted."),
-    Parameter("fieldSelector", "string", "Restricts the objects by their fields."),
-    Parameter("labelSelector", "string", "Restricts the objects by their labels."),
+    Parameter("fieldSelector", "string", "A selector to restrict the list of returned objects by their fields."),
+    Parameter("labelSelector", "string", "A selector to restrict the list of returned objects by their labels."),
     Parameter("limit", "integer", "How many objects one answer has at most."),
     Parameter("resourceVersion", "string", "The revision that the answer is to be of, or at least as new as."),
     Parameter("resourceVersionMatch", "string", "How resourceVersion is meant: `Exact` or `NotOlderThan`."),
     Parameter("sendInitialEvents", "boolean", "For a watch: begin with an event for every object there is."),
     Parameter("timeoutSeconds", "integer", "How long the call may last, whether or not there is anything to tell."),
 )
-_WATCH = Parameter("watch", "boolean", "Tell of changes as they happen instead of listing.")
+_WATCH = Parameter(
+    "watch", "boolean", "Watch for changes to the described resources, told as they happen, instead of listing."
+)
 _DELETE = (
     Parameter("dryRun", "string", "`All`: everything is done but deleting."),
     Parameter("gracePeriodSeconds", "integer", "How long the object has to end; 0 deletes at once."),

@@ -63,6 +63,12 @@ async def test_what_explain_reads(openapi):
     assert "List of containers" in containers["description"]
 
 
+async def test_the_words_that_upstreams_own_test_looks_for(openapi):
+    body = (await get(openapi, "/openapi/v2")).body
+    for words in (b"list of returned", b"List of services", b"Watch for changes to the described resources"):
+        assert words in body
+
+
 def test_what_strings_may_say() -> None:
     """Of a list of them, its elements; the empty string among them."""
     names = ("io.k8s.api.core.v1.PodSpec", "io.k8s.api.core.v1.Capabilities", "io.k8s.api.core.v1.ServiceSpec")
