@@ -16,6 +16,7 @@ from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.metrics.edge import families as edge_families
+from pilothouse.apiserver.metrics.store import MeasuredStore, StoreCalls, size_of
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.kit.clock import Clock, SystemClock
@@ -246,7 +247,8 @@ async def run(values: Values) -> None:
         raise Fatal(str(error)) from error
     try:
         auditor = build_auditor(values, clock, rng, _document)
-        kept = stores.each(lambda store: _encrypted(store, rules))
+        calls = StoreCalls(clock, None if values.etcd_servers else lambda: size_of(Path(values.database)))
+        kept = stores.each(lambda store: MeasuredStore(_encrypted(store, rules), calls))
         api_server = await assemble(kept.default, options, clock, rng, auditor, others=kept.others)
         authorities = [Path(file) for file in (values.client_ca_file, values.requestheader_client_ca_file) if file]
         context = server_context(Path(values.tls_cert_file), Path(values.tls_private_key_file), client_cas=authorities)
@@ -260,6 +262,7 @@ async def run(values: Values) -> None:
             limits=Limits(body_timeout_s=options.request_timeout_s, shutdown_s=options.request_timeout_s),
         )
         api_server.metrics.add(lambda: edge_families(server))
+        api_server.metrics.add(calls.families)
         try:
             await server.start()
         except OSError as error:
