@@ -37,7 +37,7 @@ from pilothouse.apiserver.negotiate import ACCEPTED, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
 from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
-from pilothouse.apiserver.route import RequestInfo, parse_query, request_info
+from pilothouse.apiserver.route import NO_QUERY, RequestInfo, parse_query, plain_request_info, request_info
 from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
@@ -285,8 +285,12 @@ class ApiServer:
         audit_id = request.headers.get("audit-id") or metadata.new_uid(self._rng)
         call: Call | None = None
         try:
-            query = parse_query(request.query)
-            info = request_info(request.method, request.path, query)
+            if request.query:
+                query = parse_query(request.query)
+                info = request_info(request.method, request.path, query)
+            else:
+                query = NO_QUERY
+                info = plain_request_info(request.method, request.path)
             call = Call(request, info, query, _NOBODY, authorizer=self._authorizer)
             call.allowed_s = time_allowed_s(info, query, self._request_timeout_s)
             work = self._chain(call, audit_id)

@@ -25,10 +25,10 @@ class RequestTimedOut(Timeout):
 
 def time_allowed_s(info: RequestInfo, query: Query, longest_s: float) -> float | None:
     """How long the request may take; None for one that may go on for ever. Raises BadRequest."""
-    if is_long_running(info):
+    is_plain = info.verb == "get" and not info.subresource and info.is_resource
+    if not is_plain and is_long_running(info):
         return None
-    asked = query.get("timeout", "") if query else ""
-    if not asked:
+    if not query or not (asked := query.get("timeout", "")):
         return longest_s
     try:
         asked_s = go_duration(asked).total_seconds()

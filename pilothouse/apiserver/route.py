@@ -19,7 +19,7 @@ from pilothouse.api.status import BadRequest
 Query = Mapping[str, str]
 """Query parameters; of a parameter given more than once, the first value, as upstream reads single-valued options."""
 
-_NO_QUERY: Query = MappingProxyType({})
+NO_QUERY: Query = MappingProxyType({})
 _VERBS = {
     "POST": "create",
     "GET": "get",
@@ -108,6 +108,12 @@ def request_info(method: str, path: str, query: Query) -> RequestInfo:
     )
 
 
+@lru_cache(maxsize=2048)
+def plain_request_info(method: str, path: str) -> RequestInfo:
+    """The same without a query: what is asked for again and again, such as a Lease, is looked up."""
+    return request_info(method, path, NO_QUERY)
+
+
 def _single_name(field_selector: str) -> str:
     """The one name that a field selector allows, or empty. A selector that cannot be read is refused later, by its verb."""
     try:
@@ -134,7 +140,7 @@ def is_true(text: str) -> bool:
 
 
 def parse_query(text: str) -> Query:
-    return _parse_query(text) if text else _NO_QUERY
+    return _parse_query(text) if text else NO_QUERY
 
 
 @lru_cache(maxsize=1024)

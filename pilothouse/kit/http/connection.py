@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Protocol
 
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.feed import Feed, FeedWriter, Rounds
@@ -58,14 +58,6 @@ class Owner(Protocol):
         """The connection is closed."""
 
 
-class _Turn(NamedTuple):
-    """A request that waits for its turn, and how its answer ends."""
-
-    request: Request
-    keep_alive: bool
-    is_chunkable: bool
-
-
 class Connection(asyncio.Protocol):
     """A client's connection, owned by its server."""
 
@@ -100,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._is_refused = False
         self._refusal: Malformed | None = None
         self._linger_bytes: int | None = None
-        self._queue: deque[_Turn] = deque()
+        self._queue: deque[tuple[Request, bool]] = deque()
         self._queued_bytes = 0
         self._working = False
         self._streaming = False
@@ -115,12 +107,7 @@ class Connection(asyncio.Protocol):
 
     def _new_reader(self) -> RequestReader:
         server = self._server
-        return RequestReader(self, server.limits, server.header_names, server.hosts, self._make)
-
-    def _make(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, raw_path: str
-    ) -> Request:
-        return Request(method, path, query, headers, body, self._peer, raw_path, self._disconnected)
+        return RequestReader(self, server.limits, server.header_names, server.hosts)
 
     @property
     def is_idle(self) -> bool:
@@ -211,54 +198,54 @@ class Connection(asyncio.Protocol):
         if not self._working and not self._queue:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def take(self, request: Request, *, keep_alive: bool, upgrade: bool) -> None:
-        if upgrade:
+    def take(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, raw_path: str) -> None:
+        request = Request(method, path, query, headers, body, self._peer, raw_path, self._disconnected)
+        reader = self._reader
+        if reader.upgrade:
             self._leftover = bytearray()
-        turn = _Turn(request, keep_alive, self._reader.version != "1.0")
         if not self._working:
-            self._work_on(turn)
+            self._work_on(request, reader.keep_alive)
             return
         limits = self._server.limits
-        self._queue.append(turn)
-        self._queued_bytes += len(request.body)
+        self._queue.append((request, reader.keep_alive))
+        self._queued_bytes += len(body)
         if len(self._queue) >= limits.pipelined or self._queued_bytes >= limits.body_bytes:
             self._transport.pause_reading()
 
     # Requests
 
-    def _work_on(self, turn: _Turn) -> None:
+    def _work_on(self, request: Request, keep_alive: bool) -> None:
         self._working = True
         self.deadline = math.inf
-        request = turn.request
         if request.path == ASTERISK:
             # A question to the server as a whole: nothing that it could say is of use to anyone.
-            self._answer(turn, Response(200))
+            self._answer(request, keep_alive, Response(200))
             return
         coroutine: Any = self._server.app(request)
         try:
             suspended_on = coroutine.send(None)
         except StopIteration as finished:
-            self._answer(turn, finished.value)
+            self._answer(request, keep_alive, finished.value)
         except Exception:
-            self._answer(turn, self._failure(request))
+            self._answer(request, keep_alive, self._failure(request))
         else:
-            self._task = self._server.spawn(self._finish(turn, Resumed(coroutine, suspended_on)))
+            self._task = self._server.spawn(self._finish(request, keep_alive, Resumed(coroutine, suspended_on)))
 
-    async def _finish(self, turn: _Turn, rest: Resumed[Response]) -> None:
+    async def _finish(self, request: Request, keep_alive: bool, rest: Resumed[Response]) -> None:
         try:
             response = await rest
         except Exception:
-            response = self._failure(turn.request)
+            response = self._failure(request)
         self._task = None
-        self._answer(turn, response)
+        self._answer(request, keep_alive, response)
 
     def _failure(self, request: Request) -> Response:
         log.exception("request failed", method=request.method, path=request.path)
         return self._server.refusal(500, "the application failed")
 
-    def _answer(self, turn: _Turn, response: Response) -> None:
+    def _answer(self, request: Request, keep_alive: bool, response: Response) -> None:
         body = response.body
-        keep_alive = turn.keep_alive and not self._server.stopping
+        keep_alive = keep_alive and not self._server.stopping
         if self._is_closing and self._disconnected.is_set():
             response.over()
             if not isinstance(body, bytes):
@@ -268,29 +255,29 @@ class Connection(asyncio.Protocol):
             self._task = self._server.spawn(self._take_over(response))
         elif isinstance(body, bytes):
             head = self._head(response, keep_alive, f"content-length: {len(body)}\r\n")
-            if turn.request.method == "HEAD":
+            if request.method == "HEAD":
                 self._transport.write(head)
             elif len(body) <= _COPY_LIMIT_BYTES:
                 self._transport.write(head + body)
             else:
                 self._write_large(head, body)
             self._done(keep_alive)
-        elif turn.request.method == "HEAD":
+        elif request.method == "HEAD":
             self._transport.write(self._head(response, keep_alive, ""))
             self._server.spawn(_close(body))
             response.over()
             self._done(keep_alive)
         else:
-            self._stream(turn, response, body)
+            self._stream(request, keep_alive, response, body)
 
-    def _stream(self, turn: _Turn, response: Response, body: AsyncIterator[bytes]) -> None:
+    def _stream(self, request: Request, keep_alive: bool, response: Response, body: AsyncIterator[bytes]) -> None:
         has_length = "content-length" in response.headers
-        is_chunked = turn.is_chunkable and not has_length
-        keep_alive = turn.keep_alive and (is_chunked or has_length) and not self._server.stopping
+        is_chunked = not has_length and self._reader.version != "1.0"
+        keep_alive = keep_alive and (is_chunked or has_length)
         self._transport.write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
         self._streaming = True
         if not isinstance(body, Feed):
-            self._task = self._server.spawn(self._send(turn.request, response, body, is_chunked, keep_alive))
+            self._task = self._server.spawn(self._send(request, response, body, is_chunked, keep_alive))
             return
 
         def finished() -> None:
@@ -387,13 +374,13 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         if self._queue:
-            turn = self._queue.popleft()
-            self._queued_bytes -= len(turn.request.body)
+            request, keep_alive = self._queue.popleft()
+            self._queued_bytes -= len(request.body)
             if len(self._queue) < self._server.limits.pipelined and not self._is_refused:
                 self._transport.resume_reading()
             # From the loop, not from here: answers that come at once must not nest as deep as a client pipelines.
             self._working = True
-            self._loop.call_soon(self._work_on, turn)
+            self._loop.call_soon(self._work_on, request, keep_alive)
             return
         if self._refusal is not None:
             self._send_refusal(self._refusal)

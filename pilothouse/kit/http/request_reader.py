@@ -6,7 +6,6 @@ is refused, so that no proxy in front can see other requests than this server do
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import unquote
 
@@ -15,7 +14,6 @@ import httptools
 from pilothouse.kit.http.fields import JoinedFields
 from pilothouse.kit.http.head import HeaderNames
 from pilothouse.kit.http.limits import Limits
-from pilothouse.kit.http.message import Request
 from pilothouse.kit.http.target import Malformed, check_framing, check_host, parse_target
 
 
@@ -28,8 +26,8 @@ class Receiver(Protocol):
     def go_on(self) -> None:
         """The client waits to be told to send its body (`Expect: 100-continue`)."""
 
-    def take(self, request: Request, *, keep_alive: bool, upgrade: bool) -> None:
-        """A request is complete."""
+    def take(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, raw_path: str) -> None:
+        """A request is complete; the reader's `keep_alive` and `upgrade` say how it ends."""
 
 
 class RequestReader:
@@ -43,7 +41,6 @@ class RequestReader:
         "_hosts",
         "_limits",
         "_lines",
-        "_make",
         "_names",
         "_parser",
         "_receiver",
@@ -51,16 +48,15 @@ class RequestReader:
         "_url",
         "in_body",
         "in_head",
+        "keep_alive",
+        "upgrade",
     )
 
-    def __init__(
-        self, receiver: Receiver, limits: Limits, names: HeaderNames, hosts: set[str], make: Callable[..., Request]
-    ) -> None:
+    def __init__(self, receiver: Receiver, limits: Limits, names: HeaderNames, hosts: set[str]) -> None:
         self._receiver = receiver
         self._limits = limits
         self._names = names
         self._hosts = hosts
-        self._make = make
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: dict[str, str] = {}
@@ -71,6 +67,8 @@ class RequestReader:
         self._head_bytes = 0
         self.in_head = False
         self.in_body = False
+        self.keep_alive = False
+        self.upgrade = False
 
     @property
     def version(self) -> str:
@@ -172,7 +170,9 @@ class RequestReader:
         method = parser.get_method().decode("latin-1")
         raw_path, query = parse_target(method, self._url.decode("latin-1"))
         body = self._body
-        request = self._make(
+        self.upgrade = upgrade = parser.should_upgrade()
+        self.keep_alive = upgrade or parser.should_keep_alive()
+        self._receiver.take(
             method,
             unquote(raw_path) if "%" in raw_path else raw_path,
             query,
@@ -180,8 +180,6 @@ class RequestReader:
             body[0] if len(body) == 1 else b"".join(body),
             raw_path,
         )
-        upgrade = parser.should_upgrade()
-        self._receiver.take(request, keep_alive=upgrade or parser.should_keep_alive(), upgrade=upgrade)
 
     def _too_large(self) -> Malformed:
         return Malformed(f"limit is {self._limits.body_bytes}", 413)
