@@ -56,7 +56,7 @@ from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family
 from pilothouse.store.base import StoreUnavailable
 from pilothouse.store.cached import Cached
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 
 _WARNINGS_LIMIT = 4096
 _NO_HEADERS: Mapping[str, str] = {}

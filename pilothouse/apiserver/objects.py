@@ -13,7 +13,8 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, key_of, namespace_of
 from pilothouse.api.resource import Resource
 from pilothouse.store.cached import Cached
-from pilothouse.store.cacher import Cacher, Cachers
+from pilothouse.store.cacher import Cacher
+from pilothouse.store.cachers import Cachers
 
 _MAX_DECODED = 1024
 Handler = Callable[[Object | None, Object | None], None]

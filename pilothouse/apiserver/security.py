@@ -55,7 +55,7 @@ from pilothouse.apiserver.reviews.token_request import TokenRequests
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 
 _NODE_KINDS = (kinds.PODS, kinds.PERSISTENT_VOLUMES, kinds.VOLUME_ATTACHMENTS, kinds.RESOURCE_SLICES)
 _SELF = User("system:apiserver", groups=("system:masters",))

@@ -39,7 +39,7 @@ from pilothouse.kit.clock import Clock
 from pilothouse.main.apiserver_phases import HOOKS, Phase, hooks_of
 from pilothouse.main.failure import Fatal
 from pilothouse.store.base import Store
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 
 EVENT_TTL_S = 3600.0
 STORE_HEALTH_S = 2.0

@@ -9,8 +9,7 @@ Source: the watch semantics of KEP-2523 and KEP-3157 and `reference/using-api/ap
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,10 +19,11 @@ from pilothouse.api.selector import FieldSelector, LabelSelector
 from pilothouse.kit.clock import Clock, Timer
 from pilothouse.kit.log import get_logger
 from pilothouse.store.audience import Audience
-from pilothouse.store.base import Change, Compacted, Feed, Page, Readable, Revision, Store, prefix_of
+from pilothouse.store.base import Change, Compacted, Feed, Page, Readable, Revision, prefix_of
 from pilothouse.store.cached import Cached, read
-from pilothouse.store.catalog import Catalog, by_key
+from pilothouse.store.catalog import Catalog
 from pilothouse.store.event import ADDED, Encoder, Event, JsonLines
+from pilothouse.store.past import Past
 from pilothouse.store.ring import Ring
 from pilothouse.store.selection import SelectableFields, Selection
 from pilothouse.store.watcher import Watcher
@@ -203,16 +203,11 @@ class Cacher:
             listing = self.list(namespace, labels=labels, fields=fields, after=after, limit=limit)
             return Listing(listing.items, revision, listing.has_more, listing.remaining)
         selection = Selection(self._fields, namespace, labels, fields)
-        state = {cached.key: cached for cached in self._objects.after(after)}
-        start = self.prefix + after
-        for event in reversed(events):
-            key = event.cached.key
-            if event.old is None:
-                state.pop(key, None)
-            elif key > start:
-                state[key] = event.old
-        past = [cached for cached in sorted(state.values(), key=by_key) if selection.matches(cached)]
-        return self._past_page(past, limit, revision, selection)
+        past = Past(self._objects, events, selection.namespace, after)
+        page = self._page(filter(selection.matches, past), limit, revision)
+        if not page.has_more or not selection.is_everything:
+            return page
+        return Listing(page.items, revision, has_more=True, remaining=len(past) - limit)
 
     async def _list_stored(self, revision: Revision, selection: Selection, after: str, limit: int) -> Listing:
         try:
@@ -401,52 +396,6 @@ class Cacher:
             return Listing(items, revision)
         remaining = len(items) - limit if selection.is_everything else None
         return Listing(items[:limit], revision, has_more=True, remaining=remaining)
-
-
-class Cachers:
-    """The cachers of a store, each made when its resource is first used and kept from then on.
-
-    `others` are stores of some resources' own, by their prefix.
-    """
-
-    def __init__(self, store: Store, clock: Clock, others: Mapping[str, Store] | None = None) -> None:
-        self.store = store
-        self._others = others or {}
-        self._clock = clock
-        self._cachers: dict[str, Cacher] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
-
-    async def of(self, resource: Resource) -> Cacher:
-        """The cacher of `resource`. Raises StoreUnavailable."""
-        prefix = prefix_of(resource.gvr)
-        cacher = self._cachers.get(prefix)
-        if cacher is not None:
-            return cacher
-        async with self._opening.setdefault(prefix, asyncio.Lock()):
-            cacher = self._cachers.get(prefix)
-            if cacher is None:
-                cacher = self._cachers[prefix] = await Cacher.open(self.store_of(resource), resource, self._clock)
-            return cacher
-
-    def store_of(self, resource: Resource) -> Store:
-        """Where the objects of `resource` are."""
-        return self._others.get(prefix_of(resource.gvr), self.store)
-
-    def opened(self) -> Sequence[Cacher]:
-        """Those that there are."""
-        return tuple(self._cachers.values())
-
-    def drop(self, resource: Resource) -> None:
-        """Forget a resource that is no longer served, and end its watches."""
-        cacher = self._cachers.pop(prefix_of(resource.gvr), None)
-        if cacher is not None:
-            cacher.close()
-
-    def close(self) -> None:
-        """End all watches."""
-        for cacher in self._cachers.values():
-            cacher.close()
-        self._cachers.clear()
 
 
 def _too_old() -> status.Expired:

@@ -26,7 +26,7 @@ class Catalog:
     """Objects by namespace and name. Iterators must be read before the next change."""
 
     def __init__(self, prefix: str, fields: SelectableFields, *, is_namespaced: bool) -> None:
-        self._prefix = prefix
+        self.prefix = prefix
         self._fields = fields
         self._is_namespaced = is_namespaced
         self._shelves: dict[str, Shelf] = {}
@@ -42,7 +42,7 @@ class Catalog:
 
     def split(self, key: str) -> tuple[str, str]:
         """The namespace and name of a store key of this resource."""
-        rest = key[len(self._prefix) :]
+        rest = key[len(self.prefix) :]
         if not self._is_namespaced:
             return "", rest
         namespace, _, name = rest.partition("/")
@@ -73,6 +73,13 @@ class Catalog:
         """Everything after a position, in order."""
         return chain.from_iterable(shelf.ordered(name) for shelf, name in self._shelves_after(position))
 
+    def within(self, namespace: str, position: str) -> Iterator[Cached]:
+        """Everything after a position in a namespace, or in all if it is empty, in order."""
+        if not namespace:
+            return self.after(position)
+        shelf, name = self._shelves.get(namespace), self._name_after(namespace, position)
+        return iter(()) if shelf is None or name is None else shelf.ordered(name)
+
     def count_after(self, namespace: str, position: str) -> int:
         """How many objects there are after a position in a namespace, or in all if it is empty."""
         if not namespace:
@@ -84,7 +91,7 @@ class Catalog:
         """What is selected after a position, in order."""
         candidates = self._named(selection) if selection.name else self._indexed(selection)
         if candidates is not None:
-            namespace, start = selection.namespace, self._prefix + position
+            namespace, start = selection.namespace, self.prefix + position
             if not selection.is_single:
                 candidates = filter(selection.matches, candidates)
             elif namespace:
@@ -92,7 +99,7 @@ class Catalog:
             found = [cached for cached in candidates if cached.key > start] if position else list(candidates)
             found.sort(key=by_key)
             return found
-        items = self._in_namespace(selection.namespace, position) if selection.namespace else self.after(position)
+        items = self.within(selection.namespace, position)
         return items if selection.is_everything else filter(selection.matches, items)
 
     def _shelves_after(self, position: str) -> Iterator[tuple[Shelf, str]]:
@@ -110,10 +117,6 @@ class Catalog:
         if position.startswith(own):
             return position[len(own) :]
         return "" if own > position else None
-
-    def _in_namespace(self, namespace: str, position: str) -> Iterator[Cached]:
-        shelf, name = self._shelves.get(namespace), self._name_after(namespace, position)
-        return iter(()) if shelf is None or name is None else shelf.ordered(name)
 
     def _named(self, selection: Selection) -> Iterable[Cached]:
         namespaces = (selection.namespace,) if selection.namespace else tuple(self._shelves)

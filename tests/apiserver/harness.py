@@ -23,7 +23,7 @@ from pilothouse.client.client import Client
 from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.http.message import LOCAL_PEER, Request, Response
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 from pilothouse.store.memory import MemoryStore
 
 RANGE = ipaddress.ip_network("10.96.0.0/24")

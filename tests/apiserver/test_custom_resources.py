@@ -17,7 +17,7 @@ from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import AdmitAll
 from pilothouse.kit.http.message import LOCAL_PEER, Request
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 from tests.apiserver.harness import Everybody, Harness
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

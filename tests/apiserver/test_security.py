@@ -18,7 +18,7 @@ from pilothouse.client.client import Client
 from pilothouse.client.inprocess import InProcessTransport
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.pki import Authority, Pki, SigningKey
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 from pilothouse.store.memory import MemoryStore
 
 TOKENS = """

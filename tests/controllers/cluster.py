@@ -27,7 +27,7 @@ from pilothouse.controllers.table import CONTROLLERS
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.http.message import App, Request
 from pilothouse.kit.tasks import run_all
-from pilothouse.store.cacher import Cachers
+from pilothouse.store.cachers import Cachers
 from pilothouse.store.memory import MemoryStore
 
 

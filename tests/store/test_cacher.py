@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ from pilothouse.api.meta import Object
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.store.base import ABSENT, Deliver, Entry, Feed, Page, Restart, Revision
 from pilothouse.store.cached import Cached
-from pilothouse.store.cacher import Cacher, Cachers
+from pilothouse.store.cacher import Cacher
+from pilothouse.store.cachers import Cachers
 from pilothouse.store.local import LocalStore
 from pilothouse.store.memory import MemoryStore
 from pilothouse.store.ring import MAX_EVENTS
@@ -309,6 +311,42 @@ async def test_an_earlier_revision_is_listed_from_the_ring_or_the_store(
     await store.compact(cacher.revision)
     with pytest.raises(status.Expired, match="The resourceVersion for the provided list is too old"):
         await cacher.list_at(old)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_pages_of_the_past_are_those_of_the_list_then(store: MemoryStore, cacher: Cacher, seed: int) -> None:
+    """However much came, changed and went since, pages of one revision make up the list that it was."""
+    rng = random.Random(seed)
+    then: dict[Revision, list[Cached]] = {}
+    for _ in range(60):
+        for _ in range(rng.randrange(4)):
+            namespace, name = rng.choice("xyz"), rng.choice("abcdef")
+            if cacher.get(namespace, name) is not None and rng.random() < 0.4:
+                await store.delete(pod_key(namespace, name))
+            else:
+                await write(store, namespace, name, labels={"odd": rng.choice(("yes", "no"))})
+        then[cacher.revision] = list(cacher.list().items)
+    odd = selector.parse_labels("odd=yes")
+    for revision in rng.sample(sorted(then), 10):
+        for namespace, labels in (("", None), ("y", None), ("", odd), ("z", odd)):
+            wanted = [
+                cached
+                for cached in then[revision]
+                if namespace in ("", cached.namespace) and (labels is None or labels.matches(cached.labels))
+            ]
+            found, after = [], ""
+            while True:
+                page = await cacher.list_at(revision, namespace, labels=labels, after=after, limit=rng.randrange(1, 5))
+                found += page.items
+                left = len(wanted) - len(found)
+                assert (page.revision, page.has_more) == (revision, left > 0)
+                assert page.remaining == (left if left and labels is None else None)
+                if not page.has_more:
+                    break
+                after = page.items[-1].key.removeprefix(cacher.prefix)
+            assert [(cached.key, cached.revision) for cached in found] == [
+                (cached.key, cached.revision) for cached in wanted
+            ]
 
 
 async def test_a_new_cacher_knows_the_recent_past(store: MemoryStore, clock: VirtualClock) -> None:
