@@ -11,10 +11,12 @@ from pilothouse.store.event import Event
 
 KEEP_S = 300.0
 MIN_EVENTS = 100
-"""So many stay whatever their age and size, so that the watch of a quiet resource can still be resumed."""
+"""So many stay whatever their age, so that the watch of a quiet resource can still be resumed."""
 MAX_EVENTS = 8192
 MAX_BYTES = 24 * 1024 * 1024
-"""Of objects that are kept only because they are the past."""
+"""Of objects that are kept only because they are the past; the last `MIN_EVENTS` may come to more."""
+MOST_BYTES = 3 * MAX_BYTES
+"""But not to more than this."""
 _MARK_S = 30.0
 
 
@@ -34,7 +36,7 @@ class Ring:
         if event.old is not None:
             self._bytes += len(event.old.wire)
         while (count := len(self._events) - self._first) > MAX_EVENTS or (
-            self._bytes > MAX_BYTES and count > MIN_EVENTS
+            self._bytes > (MAX_BYTES if count > MIN_EVENTS else MOST_BYTES)
         ):
             self._drop()
 

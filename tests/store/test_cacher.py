@@ -24,7 +24,7 @@ from pilothouse.store.cacher import Cacher
 from pilothouse.store.cachers import Cachers
 from pilothouse.store.local import LocalStore
 from pilothouse.store.memory import MemoryStore
-from pilothouse.store.ring import MAX_EVENTS
+from pilothouse.store.ring import MAX_EVENTS, MOST_BYTES
 from pilothouse.store.sqlite import SqliteStore
 from pilothouse.store.watcher import QUEUE_BYTES, QUEUE_EVENTS, Watcher
 from tests.store.objects import NODE, POD, pod, pod_key
@@ -112,6 +112,12 @@ async def test_the_ring_is_bounded_in_bytes(store: MemoryStore, cacher: Cacher) 
     with pytest.raises(status.Expired):
         await cacher.watch(after=first)
     assert len(ready(await cacher.watch(after=Revision(cacher.revision - 99)))) == 99
+    for _ in range(110):
+        await write(store, "x", "a", text="x" * 1_000_000)
+    kept = MOST_BYTES // 1_000_000 - 1
+    assert len(ready(await cacher.watch(after=Revision(cacher.revision - kept)))) == kept
+    with pytest.raises(status.Expired):
+        await cacher.watch(after=Revision(cacher.revision - 99))
 
 
 async def test_the_ring_forgets_what_is_old_but_for_the_last_events(
