@@ -142,7 +142,7 @@ class SqliteFile:
 def _explain(path: Path, error: sqlite3.Error | OSError) -> str:
     if isinstance(error, OSError):
         return (
-            f"the store {path} cannot be opened: {error.strerror or error}. Make its directory writable for this user, "
+            f"the store {path} cannot be opened: {error.strerror or error}. Make it and its directory writable for this user, "
             "or give the server another data directory"
         )
     code = getattr(error, "sqlite_errorcode", None)

@@ -121,19 +121,31 @@ async def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> Non
 
 @pytest.mark.real
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_a_directory_without_write_permission_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_may_not_be_written_is_refused(tmp_path: Path, is_there: bool) -> None:
+    """A directory without permission, or a file of another user's in one that has it."""
+    path = tmp_path / "store.db"
+    if is_there:
+        asyncio.run(written_once(path))
+    os.chmod(tmp_path, 0o777 if is_there else 0o555)
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            os.chmod(tmp_path, 0o555)
             os.seteuid(65534)
-            message = asyncio.run(refusal(tmp_path / "store.db"))
-            status = 0 if "Permission denied. Make its directory writable for this user" in message else 2
+            message = asyncio.run(refusal(path))
+            status = 0 if "Permission denied. Make it and its directory writable for this user" in message else 2
         finally:
             os._exit(status)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in (0,), "the child saw no refusal"
+
+
+async def written_once(path: Path) -> None:
+    store = await SqliteStore.open(path, VirtualClock())
+    await store.put(KEY, b"1")
+    await store.close()
+    path.with_name("store.db.lock").unlink()
 
 
 async def test_a_full_disk_loses_nothing_and_writing_goes_on(path: Path) -> None:
