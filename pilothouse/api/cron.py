@@ -55,7 +55,7 @@ def parse(text: str) -> Schedule:
         line = _DESCRIPTORS[line]
     fields = line.split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(f"expected exactly 5 fields, found {len(fields)}: {fields}")
+        raise ValueError(f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]")
     minutes, hours, days, months, weekdays = (
         _field(field, *bounds) for field, bounds in zip(fields, _FIELDS, strict=True)
     )

@@ -38,9 +38,11 @@ def flag_of(*path: str) -> Callable[[View], str]:
     return lambda obj: "true" if at(obj, *path) else "false"
 
 
-def text(name: str, *path: str, empty: str = "", priority: int = 0, description: str = "") -> Column:
+def text(name: str, *path: str, empty: str = "", priority: int = 0, format: str = "", description: str = "") -> Column:
     """A column of the text at a path; `empty` stands for none."""
-    return Column(name, lambda obj, now: at(obj, *path) or empty, priority=priority, description=description)
+    return Column(
+        name, lambda obj, now: at(obj, *path) or empty, priority=priority, format=format, description=description
+    )
 
 
 def number(name: str, *path: str, description: str = "") -> Column:
@@ -183,4 +185,18 @@ def param_reference(obj: View, now: float) -> str:
         return UNSET
     if name := reference.get("name"):
         return f"{reference.get('namespace') or '*'}/{name}"
-    return label_selector(reference["selector"]) if "selector" in reference else UNSET
+    return _written_out(reference["selector"]) if "selector" in reference else UNSET
+
+
+def _written_out(selector: View) -> str:
+    """A LabelSelector as Go writes the struct out."""
+    labels = "".join(f"{key}: {value}," for key, value in sorted((selector.get("matchLabels") or {}).items()))
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{one.get('key', '')},Operator:{one.get('operator', '')},"
+        f"Values:[{' '.join(one.get('values') or ())}],}},"
+        for one in selector.get("matchExpressions") or ()
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )

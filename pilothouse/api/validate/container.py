@@ -127,7 +127,7 @@ def check_ephemeral_containers(
             errors.append(field_not_found(here.child("targetContainerName"), target))
         text = "cannot be set for an Ephemeral Container"
         for field in _NOT_EPHEMERAL:
-            if container.get(field):
+            if container.get(field) or isinstance(container.get(field), dict):
                 errors.append(field_forbidden(here.child(field), text))
         if container.get("resources"):
             errors.append(field_forbidden(here.child("resources"), text))

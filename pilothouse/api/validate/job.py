@@ -269,7 +269,13 @@ def _check_success_policy(policy: Part, completions: int, path: Path, errors: Er
 
 def count_indexes(text: str, completions: int) -> int:
     """How many indexes a list such as `1,3-5` names. Raises ValueError for one that is malformed, unordered or too large."""
-    total, previous = 0, -1
+    return sum(last - first + 1 for first, last in index_ranges(text, completions))
+
+
+def index_ranges(text: str, completions: int) -> list[tuple[int, int]]:
+    """The first and last index of every part of such a list. Raises ValueError as `count_indexes` does."""
+    found: list[tuple[int, int]] = []
+    previous = -1
     for interval in text.split(",") if text else ():
         limits = interval.split("-")
         if len(limits) > 2:
@@ -285,8 +291,9 @@ def count_indexes(text: str, completions: int) -> int:
             raise ValueError(f"non-increasing order, previous: {previous}, current: {first}")
         if first > last or (len(limits) == 2 and first == last):
             raise ValueError(f"non-increasing order, previous: {first}, current: {last}")
-        total, previous = total + last - first + 1, last
-    return total
+        found.append((first, last))
+        previous = last
+    return found
 
 
 def validate_job_update(new: Part, old: Part) -> list[FieldError]:
@@ -324,38 +331,6 @@ def _without_placement(template: Part) -> dict[str, Any]:
         if field in pod:
             pod[field] = [{key: value for key, value in each.items() if key != "resources"} for each in pod[field]]
     return {"spec": pod}
-
-
-def validate_job_status_update(new: Part, old: Part) -> list[FieldError]:
-    errors: Errors = []
-    status, before = new.get("status") or {}, old.get("status") or {}
-    for field in ("active", "succeeded", "failed", "ready", "terminating"):
-        check_not_negative(status, field, _STATUS, errors)
-    now, then = _true_conditions(status), _true_conditions(before)
-    for kind in ("Failed", "Complete", "FailureTarget", "SuccessCriteriaMet"):
-        if kind in then and kind not in now:
-            terminal = "" if kind == "SuccessCriteriaMet" else "terminal "
-            text = f"cannot disable the {terminal}{kind}=True condition"
-            errors.append(FieldError("FieldValueInvalid", _STATUS.child("conditions"), detail=text))
-    if "Complete" in now and "Failed" in now:
-        text = "cannot set Complete=True and Failed=true conditions"
-        errors.append(FieldError("FieldValueInvalid", _STATUS.child("conditions"), detail=text))
-    for field in ("failed", "succeeded"):
-        if status.get(field, 0) < before.get(field, 0):
-            text = f"cannot decrease the {field} counter"
-            errors.append(invalid(_STATUS.child(field), status.get(field, 0), text))
-    completed = before.get("completionTime")
-    if completed is not None and status.get("completionTime") not in (None, completed):
-        errors.append(invalid(_STATUS.child("completionTime"), status["completionTime"], IMMUTABLE))
-    started = before.get("startTime")
-    if started is not None and status.get("startTime") != started and not (new.get("spec") or {}).get("suspend"):
-        text = "field is immutable for unsuspended job once set"
-        errors.append(invalid(_STATUS.child("startTime"), status.get("startTime"), text))
-    return errors
-
-
-def _true_conditions(status: Part) -> set[str]:
-    return {each.get("type", "") for each in status.get("conditions") or () if each.get("status") == "True"}
 
 
 def validate_cron_job(cron_job: Part) -> list[FieldError]:
@@ -401,6 +376,8 @@ def _check_time_zone(zone: str, path: Path, errors: Errors) -> None:
     if zone.lower() == "local":
         text = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
         errors.append(invalid(path, zone, text))
+        if zone != "Local":
+            errors.append(invalid(path, zone, f"unknown time zone {zone}"))
         return
     try:
         ZoneInfo(zone)

@@ -137,7 +137,7 @@ def _check_owners(owners: Sequence[Part], path: Path, errors: Errors) -> None:
     controller = ""
     for owner in owners:
         version, kind, name = owner.get("apiVersion", ""), owner.get("kind", ""), owner.get("name", "")
-        if not version.rpartition("/")[2]:
+        if not version.rpartition("/")[2] or version.count("/") > 1:
             errors.append(invalid(path.child("apiVersion"), version, "version must not be empty"))
         for field in ("kind", "name", "uid"):
             if not owner.get(field):

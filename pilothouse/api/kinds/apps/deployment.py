@@ -6,12 +6,21 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
+from pilothouse.api.meta import Object
 from pilothouse.api.resource import SCALE, STATUS, Column, Resource, ScalePaths
 from pilothouse.kit.deferred import Deferred
 
 
 def _ready(obj: View, now: float) -> str:
     return f"{at(obj, 'status', 'readyReplicas') or 0}/{at(obj, 'spec', 'replicas') or 0}"
+
+
+def _prepare_status_update(draft: Object, old: View) -> None:
+    """Labels are not for the status."""
+    if "labels" in old["metadata"]:
+        draft["metadata"]["labels"] = old["metadata"]["labels"]
+    else:
+        draft["metadata"].pop("labels", None)
 
 
 DEPLOYMENT = Resource(
@@ -31,6 +40,7 @@ DEPLOYMENT = Resource(
         AGE,
         *template_columns("spec", "template"),
     ),
+    prepare_status_update=_prepare_status_update,
     drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=clears_status(gvr.DEPLOYMENTS),
     warnings=pod_warnings.of_template("spec", "template", names_pods=True),

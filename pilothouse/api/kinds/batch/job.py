@@ -90,5 +90,5 @@ JOB = Resource(
     update_warnings=pod_warnings.of_changed_template("spec", "template"),
     validate=Deferred("pilothouse.api.validate.job", "validate_job"),
     validate_update=Deferred("pilothouse.api.validate.job", "validate_job_update"),
-    validate_status_update=Deferred("pilothouse.api.validate.job", "validate_job_status_update"),
+    validate_status_update=Deferred("pilothouse.api.validate.job_status", "validate_job_status_update"),
 )

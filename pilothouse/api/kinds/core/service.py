@@ -30,10 +30,23 @@ def is_externally_accessible(spec: View) -> bool:
     return needs_node_port(spec) or (spec.get("type") == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
+def _prepare_create(draft: Object) -> None:
+    clears_status(gvr.SERVICES)(draft)
+    _drop_internal_policy(draft)
+
+
+def _drop_internal_policy(draft: Object) -> None:
+    """A name elsewhere has no traffic of its own; what defaults say of it goes."""
+    spec = draft.get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        spec.pop("internalTrafficPolicy", None)
+
+
 def _prepare_update(draft: Object, old: View) -> None:
     spec, before = draft.setdefault("spec", {}), old.get("spec") or {}
     _keep_allocated(spec, before)
     _drop_unneeded(spec, before)
+    _drop_internal_policy(draft)
     if spec.get("type") != "LoadBalancer" and "status" in draft:
         draft["status"] = {**draft["status"], "loadBalancer": {}}
 
@@ -174,7 +187,7 @@ SERVICE = Resource(
         AGE,
         wide("Selector", lambda service: labels(at(service, "spec", "selector")), "Which pods serve it."),
     ),
-    prepare_create=clears_status(gvr.SERVICES),
+    prepare_create=_prepare_create,
     prepare_update=_prepare_update,
     create_on_update=True,
     returns_deleted=True,

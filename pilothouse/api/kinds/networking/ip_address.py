@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at
+from pilothouse.api.kinds.columns import NAME, NONE, View, at
 from pilothouse.api.resource import Column, Resource
 from pilothouse.kit.deferred import Deferred
 
@@ -22,7 +22,7 @@ IP_ADDRESS = Resource(
     short_names=("ip",),
     name_rule="own",
     has_generation=False,
-    columns=(NAME, Column("ParentRef", _parent), AGE),
+    columns=(NAME, Column("ParentRef", _parent)),
     ratchets=True,
     validate=Deferred("pilothouse.api.validate.cluster_address", "validate_address"),
     validate_update=Deferred("pilothouse.api.validate.cluster_address", "validate_address_update"),

@@ -20,6 +20,7 @@ def _limit(name: str, key: str) -> Column:
 POD_DISRUPTION_BUDGET = Resource(
     gvr.POD_DISRUPTION_BUDGETS,
     short_names=("pdb",),
+    name_rule="path-segment",
     subresources=(STATUS,),
     unconditional_update=False,
     columns=(

@@ -23,7 +23,7 @@ PRIORITY_CLASS = Resource(
         number("Value", "value"),
         flag("Global-Default", "globalDefault"),
         AGE,
-        text("PreemptionPolicy", "preemptionPolicy", priority=1),
+        text("PreemptionPolicy", "preemptionPolicy"),
     ),
     prepare_create=_prepare_create,
     validate=Deferred("pilothouse.api.validate.policy", "validate_priority_class"),

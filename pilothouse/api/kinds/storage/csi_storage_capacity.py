@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api import gvr
-from pilothouse.api.kinds.columns import NAME, UNSET, text
+from pilothouse.api.kinds.columns import CREATED_AT, NAME
 from pilothouse.api.resource import Resource
 from pilothouse.kit.deferred import Deferred
 
@@ -11,7 +11,7 @@ CSI_STORAGE_CAPACITY = Resource(
     gvr.CSI_STORAGE_CAPACITIES,
     has_generation=False,
     unconditional_update=False,
-    columns=(NAME, text("StorageClassName", "storageClassName"), text("Capacity", "capacity", empty=UNSET)),
+    columns=(NAME, CREATED_AT),
     ratchets=True,
     validate=Deferred("pilothouse.api.validate.csi", "validate_capacity"),
     validate_update=Deferred("pilothouse.api.validate.csi", "validate_capacity_update"),

@@ -15,7 +15,7 @@ VOLUME_ATTACHMENT = Resource(
     unconditional_update=False,
     columns=(
         NAME,
-        text("Attacher", "spec", "attacher"),
+        text("Attacher", "spec", "attacher", format="name"),
         text("PV", "spec", "source", "persistentVolumeName"),
         text("Node", "spec", "nodeName"),
         flag("Attached", "status", "attached"),
