@@ -17,6 +17,7 @@ from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
 from pilothouse.api.selector import FieldSelector
 from pilothouse.apiserver.decode import check_identity
+from pilothouse.apiserver.field_labels import check_selectable
 from pilothouse.apiserver.metrics.events import SentEvents
 from pilothouse.apiserver.negotiate import Output, negotiate
 from pilothouse.apiserver.registry import Registry
@@ -86,7 +87,8 @@ class Endpoint:
         check_identity(obj, self.gvr)
 
     def check_selectable(self, fields: FieldSelector | None) -> None:
-        """Raises BadRequest for a field that the cacher knows and this version does not."""
+        """Raises BadRequest for a field that objects of this version cannot be selected by."""
+        check_selectable(self.gvr, self.resource.selectable, fields)
 
     async def cacher(self) -> Cacher:
         """What lists and watches are answered from; `wire` and `from_stored` take what it holds."""

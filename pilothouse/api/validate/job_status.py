@@ -120,8 +120,11 @@ def _check_indexes(update: _Update, errors: Errors) -> None:
     if done_changed and completions is not None and (fault := _fault(done, completions)):
         errors.append(invalid(at_done, done, f"error parsing completedIndexes: {fault}"))
     by_index = "backoffLimitPerIndex" in update.spec
-    counted = failed is not None and completions is not None
-    if failed_changed and by_index and counted and (fault := _fault(failed, completions)):
+    if failed is None or completions is None:
+        fault = ""
+    else:
+        fault = _fault(failed, completions) if failed_changed and by_index else ""
+    if fault:
         errors.append(invalid(at_failed, failed, f"error parsing failedIndexes: {fault}"))
     if done_changed and done and update.spec.get("completionMode") != "Indexed":
         text = "cannot set non-empty completedIndexes when non-indexed completion mode"
@@ -129,7 +132,9 @@ def _check_indexes(update: _Update, errors: Errors) -> None:
     if failed_changed and failed is not None and not by_index:
         text = "cannot set non-null failedIndexes when backoffLimitPerIndex is null"
         errors.append(invalid(at_failed, failed, text))
-    if (done_changed or failed_changed) and counted and (fault := _overlap(done, failed, completions)):
+    if failed is None or completions is None or not (done_changed or failed_changed):
+        return
+    if fault := _overlap(done, failed, completions):
         errors.append(invalid(at_failed, failed, fault))
 
 
