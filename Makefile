@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml uv.lock tools/schema_data.py tools/presence.txt tools/e
 	@echo "Setting up the virtual environment in $(VENV) with the locked dependencies"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv sync --frozen --active --quiet --inexact --compile-bytecode
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv sync --frozen --active --quiet --inexact --compile-bytecode --reinstall-package pilothouse
 	@$(VENV)/bin/python -m compileall -q pilothouse
 	@touch $@
 
