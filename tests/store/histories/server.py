@@ -16,6 +16,7 @@ from pilothouse.kit.pki import Pki
 from pilothouse.main import cluster, credentials, settings
 from pilothouse.main.paths import paths_for
 
+READY_S = 60.0
 _MODULE = "tests.store.histories.victim"
 
 
@@ -72,10 +73,13 @@ class ApiServerProcess:
         """Return when it answers that it is."""
         pool = HttpPool("127.0.0.1", self.port, ssl_context=self.context, timeout_s=10)
         try:
-            while not await self._is_ready(pool):
-                assert self._process is not None
-                assert self._process.poll() is None, self.log()
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(READY_S):
+                while not await self._is_ready(pool):
+                    assert self._process is not None
+                    assert self._process.poll() is None, self.log()
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"it does not get ready: {self.log()}") from None
         finally:
             await pool.close()
 

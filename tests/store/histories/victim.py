@@ -6,15 +6,17 @@ this is in the server: the points are wrapped around it here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import wraps
 from typing import Any
 
-from pilothouse.kit.http.connection import Connection
+from pilothouse.apiserver.app import ApiServer
+from pilothouse.kit.http.message import Request, Response
 from pilothouse.main import cli
 from pilothouse.store import local
 from pilothouse.store.feed import Feeds
@@ -54,18 +56,15 @@ class Trap:
             if not self._left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def around(self, owner: type, method: str, name: str, *, when: Callable[..., bool] = lambda *_: True) -> None:
+    def around(self, owner: type, method: str, name: str) -> None:
         """Put the points `<name>.before` and `<name>.after` around a method."""
         original = getattr(owner, method)
 
         @wraps(original)
         def wrapped(*arguments: Any, **named: Any) -> Any:
-            counts = when(*arguments)
-            if counts:
-                self.passes(f"{name}.before")
+            self.passes(f"{name}.before")
             result = original(*arguments, **named)
-            if counts:
-                self.passes(f"{name}.after")
+            self.passes(f"{name}.after")
             return result
 
         setattr(owner, method, wrapped)
@@ -102,9 +101,23 @@ def set_up(trap: Trap) -> None:
     trap.around(local.LocalStore, "_written", "apply")
     trap.around(Feeds, "tell", "tell")
     trap.around(Watcher, "push", "event")
-    trap.around(Connection, "_answer", "answer", when=lambda _, request, *rest: request.method != "GET")
+    set_up_answers(trap)
     if any(argument.startswith("--etcd-servers") for argument in sys.argv):
         set_up_etcd(trap)
+
+
+def set_up_answers(trap: Trap) -> None:
+    """The edge writes an answer as soon as it has it, so that a callback of the loop comes after that."""
+    original = ApiServer.handle
+
+    async def handle(server: ApiServer, request: Request) -> Response:
+        response = await original(server, request)
+        if request.method != "GET":
+            trap.passes("answer.before")
+            asyncio.get_running_loop().call_soon(trap.passes, "answer.after")
+        return response
+
+    ApiServer.handle = handle  # type: ignore[method-assign]
 
 
 def set_up_etcd(trap: Trap) -> None:
