@@ -11,8 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pilothouse.api import names, status
 from pilothouse.api.gvr import GVR
@@ -104,6 +103,14 @@ class Write:
     """The version that the client speaks, where it is not the one that is stored."""
     annotations: dict[str, str] | None = None
     """Where admission says what it has to say to the audit log."""
+    is_repeatable: bool = False
+    """Whether the change can be made of one state and then again of a later one."""
+    seen: str = ""
+    """The resourceVersion that the client names, if it does."""
+
+    def may_begin_with(self, present: Cached) -> bool:
+        """Whether to try with a state that may not be the latest."""
+        return self.is_repeatable or (bool(self.seen) and self.seen == present.resource_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,13 @@ class Translation(Protocol):
 
     async def at(self, obj: Object, gvr: GVR) -> Object:
         """An object of the registry at another version."""
+
+
+_Outcome = TypeVar("_Outcome")
+
+
+def _is_other(wire: bytes, present: Cached) -> bool:
+    return wire is not present.wire
 
 
 def _never(key: str) -> bool:
@@ -280,30 +294,49 @@ class Registry:
         If the new object has a resourceVersion it must be the present one. Raises NotFound, Conflict, Invalid and what admission and
         `change` raise.
         """
-        return await self._retry(change, write, partial(self._update_once, check=check))
+        return await self._retry(write, lambda present: self._update_once(present, change, write, check), _is_other)
 
     async def change(self, change: Change, write: Write) -> bytes:
         """The same for what the server itself decides, such as a binding: not admitted, not validated, no new generation."""
-        return await self._retry(change, write, self._change_once)
+        return await self._retry(write, lambda present: self._change_once(present, change, write), _is_other)
 
     async def _retry(
-        self, change: Change, write: Write, once: Callable[[Cached, Change, Write], Awaitable[bytes]]
-    ) -> bytes:
-        gvr = self.resource.gvr
-        namespace = write.namespace if gvr.namespaced else ""
+        self,
+        write: Write,
+        once: Callable[[Cached], Awaitable[_Outcome]],
+        has_written: Callable[[_Outcome, Cached], bool],
+    ) -> _Outcome:
+        """A first attempt may begin with what the cache has, since a write onto anything else fails; what does not write is asked again.
+
+        Source: apiserver `pkg/storage/etcd3/store.go` (GuaranteedUpdate).
+        """
+        namespace = write.namespace if self.resource.gvr.namespaced else ""
         for attempt in range(UPDATE_ATTEMPTS):
-            await self.cacher.fresh()
-            present = self.cacher.get(namespace, write.name)
+            present = None if attempt or write.dry_run else self.cacher.get(namespace, write.name)
+            is_fresh = present is None or not write.may_begin_with(present)
+            if is_fresh:
+                await self.cacher.fresh()
+                present = self.cacher.get(namespace, write.name)
             if present is None:
                 raise self.not_found(write.name)
             try:
-                return await once(present, change, write)
+                outcome = await once(present)
             except WriteConflict:
                 if attempt == UPDATE_ATTEMPTS - 1:
                     raise self._modified(write.name) from None
+            except status.StatusError:
+                if is_fresh or await self._is_current(present):
+                    raise
             except StoreUnavailable as error:
                 raise unavailable(error) from error
+            else:
+                if is_fresh or has_written(outcome, present) or await self._is_current(present):
+                    return outcome
         raise AssertionError("unreachable")
+
+    async def _is_current(self, cached: Cached) -> bool:
+        await self.cacher.fresh()
+        return self.cacher.get(cached.namespace, cached.name) is cached
 
     async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
         draft = await change(await self._load(present))
@@ -427,22 +460,12 @@ class Registry:
 
     async def delete(self, write: Write, options: DeleteOptions) -> Deleted:
         """Delete an object, or begin to. Raises NotFound, Conflict and what admission raises."""
-        namespace = write.namespace if self.resource.gvr.namespaced else ""
-        for attempt in range(UPDATE_ATTEMPTS):
-            await self.cacher.fresh()
-            present = self.cacher.get(namespace, write.name)
-            if present is None:
-                raise self.not_found(write.name)
-            try:
-                return await self._delete_once(present, write, options)
-            except WriteConflict as error:
-                if error.current == ABSENT:
-                    raise self.not_found(write.name) from None
-                if attempt == UPDATE_ATTEMPTS - 1:
-                    raise self._modified(write.name) from None
-            except StoreUnavailable as error:
-                raise unavailable(error) from error
-        raise AssertionError("unreachable")
+        write.is_repeatable = True
+        return await self._retry(
+            write,
+            lambda present: self._delete_once(present, write, options),
+            lambda deleted, present: deleted.is_gone or deleted.wire is not present.wire,
+        )
 
     async def _delete_once(self, present: Cached, write: Write, options: DeleteOptions) -> Deleted:
         old = await self._load(present)

@@ -46,10 +46,10 @@ class Everybody:
 class Harness:
     """The server, a client for it, and its parts."""
 
-    def __init__(self, admission: Admission | None = None) -> None:
+    def __init__(self, admission: Admission | None = None, *, store: Any = None) -> None:
         self.clock = VirtualClock()
         self.rng = random.Random(1)
-        self.store = MemoryStore(self.clock)
+        self.store = MemoryStore(self.clock) if store is None else store
         self.everybody = everybody = Everybody()
         self.ports = NodePorts(range(30000, 30100), self.store, self.rng)
         self.services = ServiceLifecycle(Addresses([RANGE], self.registry, self.rng), self.ports)

@@ -48,6 +48,7 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
         ownership.keep,
         endpoint.gvr,
         call.annotations,
+        is_repeatable=True,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
     warned = len(call.warnings)

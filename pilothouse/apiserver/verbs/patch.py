@@ -34,6 +34,7 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         tracking(call, endpoint, options),
         endpoint.gvr,
         call.annotations,
+        is_repeatable=True,
     )
     namespace = info.namespace if endpoint.gvr.namespaced else ""
 

@@ -35,7 +35,7 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         endpoint.gvr,
         call.annotations,
     )
-    revision = obj["metadata"].get("resourceVersion")
+    revision = write.seen = obj["metadata"].get("resourceVersion") or ""
     attempts = 0
 
     async def replace(present: Object) -> Object:
