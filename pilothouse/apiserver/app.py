@@ -107,6 +107,9 @@ class Fairness(Protocol):
 class Auditor(Protocol):
     """Records are the auditor's own."""
 
+    def families(self) -> Iterable[Family]:
+        """What it has counted, for `/metrics`."""
+
     async def run(self) -> None:
         """Keep what it records into at work, until cancelled."""
 

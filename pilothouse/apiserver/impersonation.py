@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -26,11 +26,13 @@ from pilothouse.api.path import FieldError, Path
 from pilothouse.api.status import BadRequest, Forbidden
 from pilothouse.api.user import User, service_account_groups
 from pilothouse.api.validate.values import check_domain_prefixed_path
-from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, forbidden
-from pilothouse.apiserver.authz.gate import attributes_of
+from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, Decision, forbidden
+from pilothouse.apiserver.authz.gate import DURATIONS_S, attributes_of
 from pilothouse.apiserver.route import parse_query, request_info
+from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.fields import values_of
 from pilothouse.kit.http.message import Request
+from pilothouse.kit.metrics import Family, Histogram, labelled
 
 _AUTHENTICATION = "authentication.k8s.io"
 _EXTRA = "impersonate-extra-"
@@ -76,12 +78,13 @@ MODES = (
 
 
 class Impersonation:
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, clock: Clock) -> None:
         self._authorizer = authorizer
-        self.attempts: dict[tuple[str, str], int] = {}
-        """How often impersonation was tried, by mode and by whether it was `allowed` or `denied`, which has no mode."""
-        self.questions: dict[tuple[str, str], int] = {}
-        """How often the authorizer was asked for it, likewise."""
+        self._monotonic = clock.monotonic
+        self.attempts: dict[tuple[str, str], Histogram] = {}
+        """How long impersonations took, by mode and by whether it was `allowed` or `denied`, which has no mode."""
+        self.questions: dict[tuple[str, str], Histogram] = {}
+        """How long the authorizer took that was asked for it, likewise."""
 
     async def impersonate(self, request: Request, user: User) -> tuple[User, str]:
         """Whom the request is done as, and the verb of the constrained mode that allowed it, if one did.
@@ -97,6 +100,7 @@ class Impersonation:
         info = request_info(request.method, request.path, parse_query(request.query))
         action = attributes_of(user, info)
         first: Forbidden | None = None
+        began = self._monotonic()
         for mode in MODES:
             if mode.applies(user, wanted):
                 try:
@@ -104,14 +108,14 @@ class Impersonation:
                 except Forbidden as error:
                     first = first or error
                 else:
-                    self._count(self.attempts, mode.name, True)
+                    self._count(self.attempts, mode.name, began, is_allowed=True)
                     return found, f"impersonate:{mode.name}"
         try:
             found = await self._legacy(user, wanted)
         except Forbidden as error:
-            self._count(self.attempts, "", False)
+            self._count(self.attempts, "", began, is_allowed=False)
             raise first or error from None
-        self._count(self.attempts, "legacy", True)
+        self._count(self.attempts, "legacy", began, is_allowed=True)
         return found, ""
 
     async def _constrained(self, mode: str, wanted: User, action: Attributes) -> User:
@@ -172,20 +176,46 @@ class Impersonation:
 
     async def _ask(self, attributes: Attributes) -> None:
         """Raises Forbidden."""
-        decision = await self._authorizer.authorize(attributes)
-        self._count(self.questions, _mode_of(attributes.verb), decision.is_allowed)
+        decision = await self._decision(attributes)
         if not decision.is_allowed:
             raise forbidden(attributes, ": ".join(filter(None, (decision.error, decision.reason))))
 
     async def _may(self, attributes: Attributes) -> bool:
-        decision = await self._authorizer.authorize(attributes)
-        self._count(self.questions, _mode_of(attributes.verb), decision.is_allowed)
-        return decision.is_allowed
+        return (await self._decision(attributes)).is_allowed
 
-    @staticmethod
-    def _count(counts: dict[tuple[str, str], int], mode: str, is_allowed: bool) -> None:
+    async def _decision(self, attributes: Attributes) -> Decision:
+        began = self._monotonic()
+        decision = await self._authorizer.authorize(attributes)
+        self._count(self.questions, _mode_of(attributes.verb), began, is_allowed=decision.is_allowed)
+        return decision
+
+    def _count(self, durations: dict[tuple[str, str], Histogram], mode: str, began: float, *, is_allowed: bool) -> None:
         key = mode, "allowed" if is_allowed else "denied"
-        counts[key] = counts.get(key, 0) + 1
+        if key not in durations:
+            durations[key] = Histogram(DURATIONS_S)
+        durations[key].observe(self._monotonic() - began)
+
+    def families(self) -> Iterable[Family]:
+        """For `/metrics`."""
+        prefix, split = "apiserver_impersonation_", "split by mode and decision."
+        checks = "authorization checks made by the impersonation handler"
+        for name, kind, help, values in (
+            ("attempts_total", "counter", f"Total number of impersonation attempts {split}", self.attempts),
+            (
+                "attempts_duration_seconds",
+                "histogram",
+                f"Latency of impersonation attempts in seconds {split}",
+                self.attempts,
+            ),
+            ("authorization_attempts_total", "counter", f"Total number of {checks} {split}", self.questions),
+            (
+                "authorization_attempts_duration_seconds",
+                "histogram",
+                f"Latency of {checks} in seconds {split}",
+                self.questions,
+            ),
+        ):
+            yield labelled(prefix + name, kind, f"[ALPHA] {help}", ("mode", "decision"), values)
 
 
 def _mode_of(verb: str) -> str:

@@ -7,7 +7,7 @@ proxies and documents. Certificates, keys and `cryptography` are first touched b
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -32,6 +32,7 @@ from pilothouse.apiserver.authn.chain import Chain as Authentication
 from pilothouse.apiserver.authn.chain import Method
 from pilothouse.apiserver.authn.foreign import Foreign, ForeignOptions
 from pilothouse.apiserver.authn.legacy_token import LAST_USED, LegacyTokens, MarkUsed
+from pilothouse.apiserver.authn.metrics import families as token_families
 from pilothouse.apiserver.authn.request_header import HeaderNames, RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
@@ -55,6 +56,7 @@ from pilothouse.apiserver.reviews.token_request import TokenRequests
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
+from pilothouse.kit.metrics import Family
 from pilothouse.store.cachers import Cachers
 
 _NODE_KINDS = (kinds.PODS, kinds.PERSISTENT_VOLUMES, kinds.VOLUME_ATTACHMENTS, kinds.RESOURCE_SLICES)
@@ -113,6 +115,18 @@ class Security:
     paths: Mapping[str, Connector]
     objects: Objects
     webhooks: WebhookClient
+    certificates: ClientCertificates | None
+    """Of clients."""
+
+    def families(self, server: str) -> Iterable[Family]:
+        """For `/metrics`, of the server of that name."""
+        yield from self.authenticator.attempts.families()
+        if self.certificates is not None:
+            yield from self.certificates.families()
+        yield from token_families(self.accounts, self.legacy)
+        yield from self.foreign.families(server)
+        yield from self.modes.families(server)
+        yield from self.impersonator.families()
 
 
 async def build(
@@ -160,20 +174,22 @@ async def build(
     legacy = LegacyTokens(keys, objects, audiences, clock, _mark_used(by_gvr[kinds.SECRETS], registry_of))
     methods = [*_token_methods(options, (legacy, accounts), objects, audiences, clock), *foreign.methods]
     bearer = BearerTokens(methods, audiences, clock)
+    certificates = None if options.client_ca is None else _certificates(options.client_ca, "clients", clock)
     return Security(
-        authenticator=_authentication(options, bearer, foreign, clock),
+        authenticator=_authentication(options, certificates, bearer, foreign, clock),
         foreign=foreign,
         accounts=accounts,
         legacy=legacy,
         authorizer=authorizer,
         modes=modes,
-        impersonator=Impersonation(authorizer),
+        impersonator=Impersonation(authorizer, clock),
         admission=admitting,
         answerers=_answerers(options, authorizer, bearer, admitting, objects, by_gvr, clock, rng),
         connectors=_admitted(_connectors(options, objects, rng), admitting, by_gvr),
         paths=_paths(options, keys),
         objects=objects,
         webhooks=webhooks,
+        certificates=certificates,
     )
 
 
@@ -239,17 +255,25 @@ def _token_methods(
     return methods
 
 
-def _authentication(options: SecurityOptions, bearer: BearerTokens, foreign: Foreign, clock: Clock) -> Authentication:
+def _authentication(
+    options: SecurityOptions,
+    certificates: ClientCertificates | None,
+    bearer: BearerTokens,
+    foreign: Foreign,
+    clock: Clock,
+) -> Authentication:
     methods: list[Method] = []
     if options.front_proxy_ca is not None:
         proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
         methods.append(
             RequestHeader(proxies, allowed_names=options.front_proxy_names, headers=options.front_proxy_headers)
         )
-    if options.client_ca is not None:
-        methods.append(_certificates(options.client_ca, "clients", clock))
+    if certificates is not None:
+        methods.append(certificates)
     methods.append(bearer)
-    return Authentication(methods, allow_anonymous=foreign.allow_anonymous, anonymous_paths=foreign.anonymous_paths)
+    return Authentication(
+        methods, clock, allow_anonymous=foreign.allow_anonymous, anonymous_paths=foreign.anonymous_paths
+    )
 
 
 def _certificates(bundle: Callable[[], bytes], whose: str, clock: Clock) -> ClientCertificates:

@@ -10,9 +10,11 @@ import resource
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+_Key = TypeVar("_Key", bound=tuple[str, ...])
 _NO_LABELS: Mapping[str, str] = {}
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -79,9 +81,35 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self._counts)
+
     def add_to(self, family: Family, labels: Mapping[str, str] = _NO_LABELS) -> None:
         """Add its samples to a family of kind `histogram`."""
         add_histogram(family, self._bounds, self._counts, self._sum, labels)
+
+
+def labelled(
+    name: str, kind: str, help: str, labels: Sequence[str], values: Mapping[_Key, float | Histogram]
+) -> Family:
+    """A family with a sample of each value, keyed by what its `labels` say. Of a histogram, a `counter` counts the observations."""
+    family = Family(name, kind, help)
+    for key, value in values.items():
+        named = dict(zip(labels, key, strict=True))
+        if not isinstance(value, Histogram):
+            family.add(value, named)
+        elif kind == "histogram":
+            value.add_to(family, named)
+        else:
+            family.add(value.count, named)
+    return family
+
+
+def exponential(first: float, factor: float, count: int) -> tuple[float, ...]:
+    """Bounds, each `factor` times the one before."""
+    return tuple(first * factor**power for power in range(count))
 
 
 def add_histogram(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,6 +20,7 @@ from pilothouse.apiserver.metrics.edge import families as edge_families
 from pilothouse.apiserver.metrics.store import MeasuredStore, StoreCalls, size_of
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
+from pilothouse.apiserver.server_id import server_id
 from pilothouse.kit.clock import Clock, SystemClock
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.server import Server
@@ -129,6 +131,7 @@ def options_of(values: Values) -> ServerOptions:
         service_ranges=(ip_network(values.service_cluster_ip_range),),
         advertise_address=values.advertise_address or "127.0.0.1",
         secure_port=values.secure_port,
+        server_id=server_id(socket.gethostname()),
         node_ports=range(int(first), int(last) + 1),
         event_ttl_s=values.event_ttl,
         shares_store=bool(values.etcd_servers),

@@ -52,6 +52,8 @@ class ServerOptions:
     service_ranges: Sequence[Network]
     advertise_address: str = "127.0.0.1"
     secure_port: int = 6443
+    server_id: str = ""
+    """Which server this is among several, for those who look at their metrics."""
     node_ports: range = DEFAULT_NODE_PORTS
     event_ttl_s: float = EVENT_TTL_S
     shares_store: bool = False
@@ -106,11 +108,12 @@ async def assemble(
     by_gvr = {resource.gvr: resource for resource in RESOURCES}
     objects = CachedObjects(cachers, by_gvr.__getitem__)
     fairness = Fairness(objects, clock, seats=options.seats, request_timeout_s=options.request_timeout_s)
+    gate = Gate(secured.authorizer, clock)
     server = ApiServer(
         cachers,
         RESOURCES,
         authenticator=secured.authenticator,
-        authorizer=Gate(secured.authorizer),
+        authorizer=gate,
         impersonator=secured.impersonator,
         fairness=fairness,
         auditor=auditor,
@@ -166,7 +169,10 @@ async def assemble(
     server.background.append(aggregator.run)
     progress.done(*hooks_of(Phase.AGGREGATION))
     server.background.append(secured.webhooks.run)
+    server.metrics.add(lambda: secured.families(options.server_id))
+    server.metrics.add(gate.families)
     if auditor is not None:
+        server.metrics.add(auditor.families)
         server.background.append(auditor.run)
     server.background.append(secured.modes.run)
     server.background.append(secured.foreign.run)

@@ -4,6 +4,7 @@ from pilothouse.api.status import BadRequest, Forbidden
 from pilothouse.api.user import User
 from pilothouse.apiserver.authz.attributes import ALLOW, NO_OPINION
 from pilothouse.apiserver.impersonation import Impersonation
+from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.http.message import LOCAL_PEER, Request
 
 ALICE = User("alice", groups=("system:authenticated",))
@@ -23,7 +24,7 @@ class Granted:
 
 async def act(who, rights, path="/api/v1/namespaces/ns/pods", **headers):
     named = {f"impersonate-{name.replace('_', '-')}": value for name, value in headers.items()}
-    impersonation = Impersonation(Granted(*rights))
+    impersonation = Impersonation(Granted(*rights), VirtualClock())
     return (await impersonation.impersonate(Request("GET", path, "", named, b"", LOCAL_PEER), who))[0]
 
 

@@ -65,7 +65,7 @@ async def cluster(tmp_path):
         cachers,
         RESOURCES,
         authenticator=secured.authenticator,
-        authorizer=Gate(secured.authorizer),
+        authorizer=Gate(secured.authorizer, clock),
         impersonator=secured.impersonator,
         admission=secured.admission,
         clock=clock,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -25,6 +25,7 @@ from pilothouse.apiserver.route import RequestInfo
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.log import get_logger
+from pilothouse.kit.metrics import Family, labelled
 
 _SLOW_S = 0.5
 """Requests that take longer say in an annotation how long."""
@@ -116,6 +117,28 @@ class Auditor:
         async with asyncio.TaskGroup() as tasks:
             for sink in self._sinks:
                 tasks.create_task(sink.run())
+
+    def families(self) -> Iterable[Family]:
+        """For `/metrics`. Source: apiserver `pkg/audit/metrics.go`."""
+        prefix = "apiserver_audit_"
+        help = "[ALPHA] Counter of audit events generated and sent to the audit backend."
+        yield Family(f"{prefix}event_total", "counter", help).add(self.events)
+        yield labelled(
+            f"{prefix}error_total",
+            "counter",
+            "[ALPHA] Counter of audit events that failed to be audited properly. Plugin identifies the plugin affected by the error.",
+            ("plugin",),
+            {(plugin,): count for plugin, count in self.losses.counts.items()},
+        )
+        yield labelled(
+            f"{prefix}level_total",
+            "counter",
+            "[ALPHA] Counter of policy levels for audit events (1 per request).",
+            ("level",),
+            {(level,): count for level, count in self.levels.items()},
+        )
+        help = "[ALPHA] Counter of apiserver requests rejected due to an error in audit logging backend."
+        yield Family(f"{prefix}requests_rejected_total", "counter", help).add(self.rejected)
 
     async def received(self, audit_id: str, request: Request, info: RequestInfo, user: User) -> Record | None:
         """Take note of a request. None if it is not recorded. Raises FilterFailed if it must be and cannot."""

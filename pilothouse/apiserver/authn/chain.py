@@ -12,6 +12,7 @@ from typing import Protocol
 from pilothouse.api.status import Unauthorized
 from pilothouse.api.user import User, anonymous, authenticated
 from pilothouse.apiserver.authn.attempts import Attempts
+from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request
 
 
@@ -22,19 +23,25 @@ class Method(Protocol):
 
 class Chain:
     def __init__(
-        self, methods: Sequence[Method], *, allow_anonymous: bool = True, anonymous_paths: Sequence[str] = ()
+        self,
+        methods: Sequence[Method],
+        clock: Clock,
+        *,
+        allow_anonymous: bool = True,
+        anonymous_paths: Sequence[str] = (),
     ) -> None:
         """`anonymous_paths` are those that need no credential, where not all do."""
         self._methods = tuple(methods)
         self._anonymous = anonymous() if allow_anonymous else None
         self._anonymous_paths = frozenset(anonymous_paths)
-        self.attempts = Attempts()
+        self.attempts = Attempts(clock)
 
     async def authenticate(self, request: Request) -> User:
         """Who the request comes from, in the group system:authenticated, or system:anonymous. Raises Unauthorized.
 
         Anonymous is only who presents no credential: a bad one is refused.
         """
+        began = self.attempts.begin()
         refused = False
         for method in self._methods:
             try:
@@ -44,13 +51,13 @@ class Chain:
                 continue
             if user is not None:
                 user = authenticated(user)
-                self.attempts.succeeded(user)
+                self.attempts.succeeded(user, began)
                 return user
         if refused:
-            self.attempts.failed()
+            self.attempts.failed(began)
         elif self._anonymous is None or (self._anonymous_paths and request.path not in self._anonymous_paths):
-            self.attempts.found_nothing()
+            self.attempts.found_nothing(began)
         else:
-            self.attempts.succeeded(self._anonymous)
+            self.attempts.succeeded(self._anonymous, began)
             return self._anonymous
         raise Unauthorized("Unauthorized")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilothouse.apiserver.authn.bearer import TokenMethod
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.metrics import Family
 
 if TYPE_CHECKING:
     from pilothouse.apiserver.authn.jwt.configuration import Configuration, OidcFlags
@@ -59,6 +60,10 @@ class Foreign:
             self._add_jwt(options, audiences, issuers, clock)
         if options.webhook_file:
             self._add_webhook(options, audiences, clock, rng)
+
+    def families(self, server: str) -> Iterable[Family]:
+        """For `/metrics`, of the server of that name."""
+        return () if self.jwt is None else self.jwt.families(server)
 
     async def run(self) -> None:
         """Fetch keys and follow the file, until cancelled."""

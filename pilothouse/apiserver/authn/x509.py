@@ -7,7 +7,7 @@ done here, once for each certificate. Source: apiserver `pkg/authentication/requ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pilothouse.api.status import Unauthorized
@@ -15,11 +15,19 @@ from pilothouse.api.user import User, authenticated
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request
+from pilothouse.kit.metrics import Family, Histogram
 
 if TYPE_CHECKING:
     from cryptography import x509
 
 _MAX_KNOWN = 4096
+_HOUR_S, _DAY_S = 3600, 86400
+_LIFETIMES_S = (
+    0,
+    _HOUR_S // 2,
+    *(hours * _HOUR_S for hours in (1, 2, 6, 12)),
+    *(d * _DAY_S for d in (1, 2, 4, 7, 30, 90, 180, 360)),
+)
 _UID_OID = "1.3.6.1.4.1.57683.2"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
@@ -32,7 +40,9 @@ class ClientCertificates:
         self._bundle = bundle
         self._clock = clock
         self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
-        self._known: dict[bytes, tuple[User | None, float, float]] = {}
+        self._known: dict[bytes, tuple[User | None, float, float, float]] = {}
+        self.lifetimes = Histogram(_LIFETIMES_S)
+        """How long certificates would still have been good that requests came with, whether or not they are accepted."""
 
     def check(self) -> None:
         """Look at the authorities without loading a cryptographic library. Raises ValueError if there is none, OSError."""
@@ -52,20 +62,40 @@ class ClientCertificates:
         """The user that a certificate names; None if it names none. Raises Unauthorized, whose message says what is wrong with it."""
         known = self._known.get(der)
         if known is None:
-            known = self._verify(der)
+            known = self._judge(der)
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[der] = known
-        user, not_before, not_after = known
-        if not not_before <= self._clock.now() <= not_after:
+        user, not_before, not_after, ends = known
+        now = self._clock.now()
+        self.lifetimes.observe(ends - now)
+        if not not_before <= now <= not_after:
             raise Unauthorized("x509: certificate has expired or is not yet valid")
         return user
 
-    def _verify(self, der: bytes) -> tuple[User | None, float, float]:
+    def families(self) -> Iterable[Family]:
+        """For `/metrics`."""
+        family = Family(
+            "apiserver_client_certificate_expiration_seconds",
+            "histogram",
+            "[ALPHA] Distribution of the remaining lifetime on the certificate used to authenticate a request.",
+        )
+        self.lifetimes.add_to(family)
+        yield family
+
+    def _judge(self, der: bytes) -> tuple[User | None, float, float, float]:
+        """Whom a certificate names, from when until when that is believed, and when the certificate itself ends."""
         try:
             facts = certificate.read(der)
         except ValueError as error:
             raise Unauthorized(f"x509: {error}") from error
+        try:
+            return *self._verify(der, facts), facts.not_after
+        except Unauthorized:
+            self.lifetimes.observe(facts.not_after - self._clock.now())
+            raise
+
+    def _verify(self, der: bytes, facts: certificate.Facts) -> tuple[User | None, float, float]:
         authority = self._issuer(der, facts)
         if authority is None:
             raise Unauthorized("x509: certificate signed by unknown authority")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pilothouse.api.status import aggregate
 from pilothouse.api.user import User
 from pilothouse.apiserver.authz.attributes import NO_OPINION, Attributes, Decision, Mode, Remote, UserRules, Verdict
+from pilothouse.kit.metrics import Family, labelled
 
 _NO_OPINION = Verdict.NO_OPINION
 
@@ -72,6 +73,16 @@ class Chain:
             [rule for answer in answers for rule in answer.rules],
             all(answer.is_complete for answer in answers),
             aggregate([answer.error for answer in answers if answer.error]),
+        )
+
+    def families(self) -> Iterable[Family]:
+        """For `/metrics`."""
+        yield labelled(
+            "apiserver_authorization_decisions_total",
+            "counter",
+            "[ALPHA] Total number of terminal decisions made by an authorizer split by authorizer type, name, and decision.",
+            ("type", "name", "decision"),
+            self.decisions,
         )
 
     def _counted(self, link: Link, decision: Decision) -> Decision:

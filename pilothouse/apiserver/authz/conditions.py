@@ -47,12 +47,21 @@ def _struct(owner: Struct, field: str) -> Struct:
     return found
 
 
-class MatchConditions:
-    def __init__(self, programs: Sequence[Program], monotonic: Callable[[], float]) -> None:
-        self._programs = tuple(programs)
-        self._monotonic = monotonic
+class ConditionCounts:
+    """What came of the conditions of one webhook."""
+
+    def __init__(self) -> None:
         self.exclusions = self.failures = 0
         self.seconds = Histogram(_BUCKETS_S)
+
+
+class MatchConditions:
+    def __init__(
+        self, programs: Sequence[Program], monotonic: Callable[[], float], counts: ConditionCounts | None = None
+    ) -> None:
+        self._programs = tuple(programs)
+        self._monotonic = monotonic
+        self.counts = counts or ConditionCounts()
 
     def hold(self, spec: Mapping[str, Any]) -> bool:
         """Whether all conditions are true of the spec of a review. Raises ConditionsFailed if one fails and none is false."""
@@ -60,19 +69,19 @@ class MatchConditions:
         try:
             return self._hold({"request": _filled(spec)})
         finally:
-            self.seconds.observe(self._monotonic() - began)
+            self.counts.seconds.observe(self._monotonic() - began)
 
     def _hold(self, values: Mapping[str, Any]) -> bool:
         errors = []
         for program in self._programs:
             try:
                 if program.evaluate(values) is not True:
-                    self.exclusions += 1
+                    self.counts.exclusions += 1
                     return False
             except EvaluationError as error:
                 errors.append(f"cel evaluation error: expression '{program.expression}' resulted in error: {error}")
         if errors:
-            self.failures += 1
+            self.counts.failures += 1
             raise ConditionsFailed(aggregate(errors))
         return True
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.authz.always import AlwaysAllow, AlwaysDeny, PrivilegedGroup
@@ -23,6 +24,10 @@ from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.reloads import Reloads
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
+from pilothouse.kit.metrics import Family
+
+if TYPE_CHECKING:
+    from pilothouse.apiserver.authz.webhook_counts import Counted
 
 DEFAULT_MODES = ("Node", "RBAC")
 log = get_logger("pilothouse.apiserver.authz")
@@ -101,6 +106,7 @@ class Modes:
     _lasting: dict[str, Mode] = field(init=False, default_factory=dict)
     _types: frozenset[str] = field(init=False, default=frozenset())
     _webhooks: list[Link] = field(init=False, default_factory=list)
+    _counted: Counted | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.options.file:
@@ -116,6 +122,13 @@ class Modes:
     @property
     def webhooks(self) -> Sequence[Link]:
         return self._webhooks
+
+    def families(self, server: str) -> Iterable[Family]:
+        """For `/metrics`, of the server of that name."""
+        yield from self.chain.families()
+        yield from self.reloads.families("authorization", server)
+        if self._counted is not None:
+            yield from self._counted.families()
 
     async def run(self) -> None:
         """Follow the file, until cancelled; then let go of all connections."""
@@ -183,30 +196,32 @@ class Modes:
     def _webhook(self, authorizer: Mapping[str, object]) -> Remote:
         from pilothouse.apiserver.authz.conditions import Compiler, MatchConditions
         from pilothouse.apiserver.authz.webhook import VERSIONS, WebhookAuthorizer, WebhookSettings
+        from pilothouse.apiserver.authz.webhook_counts import Counted
         from pilothouse.apiserver.webhooks.remote import RemoteWebhook, read_endpoint
 
         webhook = authorizer["webhook"]
         assert isinstance(webhook, dict)
-        version = webhook["subjectAccessReviewVersion"]
+        name, version = str(authorizer["name"]), webhook["subjectAccessReviewVersion"]
         if version not in VERSIONS:
             raise ValueError(
                 f'unsupported webhook authorizer version "{version}", supported versions are "v1", "v1beta1"'
             )
         settings = WebhookSettings(
-            str(authorizer["name"]),
+            name,
             version,
             seconds(webhook["authorizedTTL"]) if webhook["cacheAuthorizedRequests"] else 0.0,
             seconds(webhook["unauthorizedTTL"]) if webhook["cacheUnauthorizedRequests"] else 0.0,
             Verdict.DENY if webhook["failurePolicy"] == "Deny" else Verdict.NO_OPINION,
         )
         endpoint = read_endpoint(webhook["connectionInfo"]["kubeConfigFile"])
+        counted = self._counted = self._counted or Counted()
         conditions = None
         if webhook.get("matchConditions"):
             compiler = Compiler()
             programs = [compiler.compile(each["expression"]) for each in webhook["matchConditions"]]
-            conditions = MatchConditions(programs, self.clock.monotonic)
+            conditions = MatchConditions(programs, self.clock.monotonic, counted.conditions(name))
         remote = RemoteWebhook(endpoint, self.clock, self.rng, timeout_s=seconds(webhook["timeout"]))
-        return WebhookAuthorizer(remote, settings, self.clock, conditions)
+        return WebhookAuthorizer(remote, settings, self.clock, conditions, counted.webhook(name))
 
 
 async def _close(link: Link) -> None:

@@ -76,8 +76,9 @@ class WebhookAuthorizer(Remote):
         settings: WebhookSettings,
         clock: Clock,
         conditions: MatchConditions | None = None,
+        counts: WebhookCounts | None = None,
     ) -> None:
-        self.counts = WebhookCounts()
+        self.counts = counts or WebhookCounts()
         self.conditions = conditions
         self._webhook = webhook
         self._settings = settings

@@ -163,7 +163,7 @@ class Remarking:
 
 async def test_annotations(tmp_path: Path) -> None:
     world = World(tmp_path, {"level": "Metadata"}, admission=Remarking())
-    gate = Gate(Chain([Link(Deciding())]))
+    gate = Gate(Chain([Link(Deciding())]), world.harness.clock)
     world.harness.app._authorizer = gate
     patch = {"content-type": "application/merge-patch+json"}
     await world.harness.request("POST", MAPS, body=config_map("a"))
@@ -181,7 +181,9 @@ async def test_annotations(tmp_path: Path) -> None:
     }
     assert complete[4]["annotations"] == {"authorization.k8s.io/reason": "internal error"}
     assert complete[4]["responseStatus"]["code"] == 500
-    assert (gate.allowed, gate.denied, gate.undecided, gate.errors) == (3, 1, 0, 1)
+    attempts, _ = gate.families()
+    counted = {line.partition("=")[2] for line in attempts.lines[2:]}
+    assert counted == {'"allowed"} 3', '"denied"} 1', '"error"} 1'}
 
 
 class Deciding:
@@ -196,7 +198,7 @@ class Deciding:
 
 async def test_the_answer_to_an_authorizer_that_fails_is_text(tmp_path: Path) -> None:
     world = World(tmp_path, {"level": "Metadata"})
-    world.harness.app._authorizer = Gate(Chain([Link(Deciding())]))
+    world.harness.app._authorizer = Gate(Chain([Link(Deciding())]), world.harness.clock)
     answer = await world.harness.request("GET", "/broken", query="a=<b>")
     assert answer.status == 500
     assert answer.body == b'Internal Server Error: "/broken?a=&lt;b&gt;": it is broken\n'
@@ -254,7 +256,12 @@ async def test_a_request_that_must_be_recorded_and_cannot_is_refused(tmp_path: P
     answer = await world.harness.request("GET", MAPS)
     assert answer.status == 500
     assert b"failed to store audit event" in answer.body  # type: ignore[operator]
-    assert (world.auditor.rejected, world.auditor.losses.counts) == (1, {"log": 1})
+    assert [line for family in world.auditor.families() for line in family.lines if line[0] != "#"] == [
+        "apiserver_audit_event_total 1",
+        'apiserver_audit_error_total{plugin="log"} 1',
+        'apiserver_audit_level_total{level="Metadata"} 1',
+        "apiserver_audit_requests_rejected_total 1",
+    ]
 
 
 def test_which_rule_fits() -> None:

@@ -1,4 +1,5 @@
 import base64
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,15 +64,15 @@ def certificates(pki, clock):
 
 
 class TestClientCertificates:
-    async def test_names_user_and_groups(self, pki, certificates):
-        user = await Chain([certificates]).authenticate(request(cert=der(pki, "admin")))
+    async def test_names_user_and_groups(self, pki, certificates, clock):
+        user = await Chain([certificates], clock).authenticate(request(cert=der(pki, "admin")))
         assert (user.name, user.groups) == ("admin", ("system:masters", "b", "system:authenticated"))
         assert user.extra["authentication.kubernetes.io/credential-id"][0].startswith("X509SHA256=")
 
     @pytest.mark.parametrize("name", ["stranger", "server"])
-    async def test_a_bad_one_is_refused_and_not_anonymous(self, pki, certificates, name):
+    async def test_a_bad_one_is_refused_and_not_anonymous(self, pki, certificates, clock, name):
         with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
-            await Chain([certificates]).authenticate(request(cert=der(pki, name)))
+            await Chain([certificates], clock).authenticate(request(cert=der(pki, name)))
 
     @pytest.mark.parametrize("bundle", [b"", b"-----BEGIN CERTIFICATE-----\nMIIB"])
     def test_bundles_without_authority(self, clock, bundle):
@@ -87,17 +88,27 @@ class TestClientCertificates:
         with pytest.raises(Unauthorized, match="unknown authority"):
             certificates.identify(changed)
 
+    async def test_how_long_they_are_still_good_is_counted(self, pki, certificates, clock):
+        await Chain([certificates], clock).authenticate(request(cert=der(pki, "admin")))
+        await clock.advance(360 * DAY_S)
+        for name in ("admin", "stranger"):
+            with suppress(Unauthorized):
+                certificates.identify(der(pki, name))
+        (family,) = certificates.families()
+        counts = [int(line.rpartition(" ")[2]) for line in family.lines if "_bucket" in line]
+        assert counts == [0] * 9 + [2] * 2 + [2] * 3 + [3]
+
     async def test_an_expired_one_is_refused_though_it_is_known(self, pki, certificates, clock):
         certificates.identify(der(pki, "admin"))
         await clock.advance(366 * DAY_S)
         with pytest.raises(Unauthorized, match="expired"):
             certificates.identify(der(pki, "admin"))
 
-    async def test_no_certificate_is_anonymous(self, certificates):
-        user = await Chain([certificates]).authenticate(request())
+    async def test_no_certificate_is_anonymous(self, certificates, clock):
+        user = await Chain([certificates], clock).authenticate(request())
         assert user == User("system:anonymous", groups=("system:unauthenticated",))
         with pytest.raises(Unauthorized):
-            await Chain([certificates], allow_anonymous=False).authenticate(request())
+            await Chain([certificates], clock, allow_anonymous=False).authenticate(request())
 
 
 class TestFrontProxy:
@@ -319,7 +330,7 @@ class TestServiceAccountTokens:
             await bearer.verify(token, (ISSUER,))
 
     async def test_a_bad_certificate_with_a_good_token(self, pki, certificates, signer, tokens, clock):
-        chain = Chain([certificates, BearerTokens([tokens], (ISSUER,), clock)])
+        chain = Chain([certificates, BearerTokens([tokens], (ISSUER,), clock)], clock)
         headers = {"authorization": f"Bearer {self.token(signer, clock)}"}
         assert (await chain.authenticate(request(headers, der(pki, "stranger")))).name == "system:serviceaccount:ns:sa"
 

@@ -14,6 +14,7 @@ from pilothouse.apiserver.authz.configuration import ConfigurationError, load
 from pilothouse.apiserver.authz.modes import AuthorizationOptions, Modes
 from pilothouse.apiserver.authz.webhook import WebhookAuthorizer, WebhookSettings
 from pilothouse.apiserver.objects import MemoryObjects
+from pilothouse.apiserver.server_id import hashed
 from pilothouse.apiserver.webhooks.remote import RemoteWebhook, read_endpoint
 from pilothouse.kit.clock import VirtualClock
 from tests.apiserver.webhooks.server import serving
@@ -184,7 +185,7 @@ async def test_match_conditions(tmp_path, hook):
     path = Attributes(ALICE, "get", path="/healthz")
     decision = await world.decide(path)
     assert (decision.verdict, decision.error, len(hook.reviews)) == (Verdict.NO_OPINION, "", 1)
-    assert world.authorizer.conditions.exclusions == 2
+    assert world.authorizer.conditions.counts.exclusions == 2
 
 
 async def test_a_condition_without_a_value_fails(tmp_path, hook):
@@ -329,8 +330,26 @@ async def test_a_changed_file_takes_effect(tmp_path, hook):
         file.write_text(yaml.safe_dump({**only, "authorizers": [{"type": "AlwaysAllow", "name": "alwaysallow"}]}))
         await clock.advance(1)
         assert modes.reloads.counts == {"success": 1, "failure": 1}
-        assert modes.reloads.last["failure"] == clock.now()
         assert len(hook.reviews) == 1
+        conditions = {
+            "matchConditionSubjectAccessReviewVersion": "v1",
+            "matchConditions": [{"expression": "request.user != 'bob'"}],
+        }
+        file.write_text(yaml.safe_dump(configuration(kubeconfig(tmp_path, hook.port, hook.pki), **conditions)))
+        await clock.advance(1)
+        assert (await modes.chain.authorize(PODS)).is_allowed
+        assert not (await modes.chain.authorize(PODS._replace(user=User("bob")))).is_allowed
+        lines = {line for family in modes.families("server") for line in family.lines}
+        prefix, server = "apiserver_authorization_", f'apiserver_id_hash="{hashed("server")}"'
+        assert {
+            f'{prefix}decisions_total{{type="Webhook",name="w",decision="allowed"}} 2',
+            f'{prefix}config_controller_automatic_reloads_total{{status="failure",{server}}} 1',
+            f'{prefix}config_controller_automatic_reloads_total{{status="success",{server}}} 2',
+            f'{prefix}config_controller_last_config_info{{{server},hash="{hashed(file.read_bytes())}"}} 1',
+            f'{prefix}webhook_evaluations_total{{name="w",result="success"}} 2',
+            f'{prefix}webhook_duration_seconds_count{{name="w",result="success"}} 2',
+            f'{prefix}match_condition_exclusions_total{{type="Webhook",name="w"}} 1',
+        } <= lines
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

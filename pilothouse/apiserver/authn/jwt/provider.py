@@ -8,7 +8,6 @@ Discovery 1.0.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import orjson
 
 from pilothouse.api.status import Unauthorized
 from pilothouse.apiserver.authn.jwt.fetch import Fetcher, FetchFailed
+from pilothouse.apiserver.server_id import hashed
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.client import Answer
 from pilothouse.kit.log import get_logger
@@ -167,7 +167,7 @@ class Provider:
             self.fetches["failure"] = now
             return NotReady(f"failed to verify signature: fetching keys {error}")
         self.fetches["success"] = now
-        self.key_set_hash = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+        self.key_set_hash = hashed(answer.body)
         self._fresh_until = max(now, now + _fresh_s(answer.headers, now))
         return None
 

@@ -7,7 +7,7 @@ A file that cannot be used, or whose issuers cannot be reached, leaves everythin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from pilothouse.apiserver.authn.jwt.token import issuer_of
 from pilothouse.apiserver.authn.jwt.validation import faults
 from pilothouse.apiserver.configuration import FileWatch
 from pilothouse.apiserver.reloads import Reloads
+from pilothouse.apiserver.server_id import hashed
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
-from pilothouse.kit.metrics import Histogram
+from pilothouse.kit.metrics import Family, Histogram, labelled
 
 UPDATE_S = 60.0
 """How long new issuers may take until they can be used."""
@@ -33,6 +34,7 @@ OLD_S = 60.0
 """How long the former ones stay, for tokens that are being verified."""
 CHECK_S = 10.0
 _BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_METRICS = "apiserver_authentication_jwt_authenticator_"
 log = get_logger("pilothouse.apiserver.authn")
 
 Latencies = dict[tuple[str, str], Histogram]
@@ -170,6 +172,35 @@ class JwtTokens:
     @property
     def providers(self) -> Mapping[str, Provider]:
         return {issuer.url: issuer.provider for issuer in self._set.issuers}
+
+    def families(self, server: str) -> Iterable[Family]:
+        """For `/metrics`, of the server of that name."""
+        yield from self.reloads.families("authentication", server)
+        yield labelled(
+            f"{_METRICS}latency_seconds",
+            "histogram",
+            "[ALPHA] Latency of jwt authentication operations in seconds. This is the time spent authenticating a token for cache miss "
+            "only (i.e. when the token is not found in the cache).",
+            ("result", "jwt_issuer_hash"),
+            {(result, hashed(url)): seconds for (result, url), seconds in self.latencies.items()},
+        )
+        shown, providers = hashed(server), self.providers.items()
+        yield labelled(
+            f"{_METRICS}jwks_fetch_last_timestamp_seconds",
+            "gauge",
+            "[ALPHA] Timestamp of the last successful or failed JWKS fetch split by result, api server identity and jwt issuer for the "
+            "JWT authenticator.",
+            ("result", "jwt_issuer_hash", "apiserver_id_hash"),
+            {(result, hashed(url), shown): at for url, each in providers for result, at in each.fetches.items()},
+        )
+        yield labelled(
+            f"{_METRICS}jwks_fetch_last_key_set_info",
+            "gauge",
+            "[ALPHA] Information about the last JWKS fetched by the JWT authenticator with hash as label, split by api server identity "
+            "and jwt issuer.",
+            ("jwt_issuer_hash", "apiserver_id_hash", "hash"),
+            {(hashed(url), shown, each.key_set_hash): 1 for url, each in providers if each.key_set_hash},
+        )
 
     async def verify(self, token: str, audiences: tuple[str, ...]) -> Verified | None:
         meant = tuple(audience for audience in audiences if audience in self._audiences)

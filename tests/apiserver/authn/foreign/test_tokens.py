@@ -12,6 +12,7 @@ from pilothouse.api.status import Unauthorized
 from pilothouse.apiserver.authn.foreign import Foreign, ForeignOptions
 from pilothouse.apiserver.authn.jwt.configuration import Configuration, ConfigurationError, OidcFlags
 from pilothouse.apiserver.authn.jwt.tokens import JwtTokens
+from pilothouse.apiserver.server_id import hashed
 from pilothouse.kit.clock import VirtualClock
 from tests.apiserver.authn.foreign.issuer import SigningKey, serving
 
@@ -261,6 +262,15 @@ async def test_a_file_that_changes(issuer, clock, tmp_path):
         await clock.advance(1)
         assert tokens.reloads.counts == {"success": 1, "failure": 3}
         assert await tokens.verify(issuer.token(), API)
+        lines = {line for family in foreign.families("server") for line in family.lines}
+        prefix, server = "apiserver_authentication_", f'apiserver_id_hash="{hashed("server")}"'
+        which = f'jwt_issuer_hash="{hashed(issuer.url)}"'
+        keys = tokens.providers[issuer.url].key_set_hash
+        assert {
+            f'{prefix}config_controller_automatic_reloads_total{{status="failure",{server}}} 3',
+            f'{prefix}jwt_authenticator_latency_seconds_count{{result="success",{which}}} 2',
+            f'{prefix}jwt_authenticator_jwks_fetch_last_key_set_info{{{which},{server},hash="{keys}"}} 1',
+        } <= lines
         write(file)
         await clock.advance(1)
         assert await tokens.verify(issuer.token(), API) is None
