@@ -523,6 +523,7 @@ class Registry:
     async def _mutate(self, attributes: Attributes, draft: Object) -> None:
         owners = draft["metadata"].get("managedFields")
         await self.admission.mutate(attributes)
+        rules.set_namespace(draft["metadata"], attributes.namespace if self.resource.gvr.namespaced else "")
         ownership.after_admission(draft, owners, attributes.warnings)
 
     def _metadata_faults(self, obj: Object) -> list[FieldError]:

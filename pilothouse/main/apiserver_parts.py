@@ -180,6 +180,8 @@ async def assemble(
     fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
     server.metrics.add(fairness.families)
     server.metrics.add(amounts.families)
+    if secured.admission.measures is not None:
+        server.metrics.add(secured.admission.measures.families)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     progress.done(*hooks_of(Phase.FLOW_CONTROL))

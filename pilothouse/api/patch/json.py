@@ -47,5 +47,23 @@ def apply(obj: Mapping[str, Any], patch: Any) -> Object:
 
 
 def _cause(position: int, operation: Mapping[str, Any], error: Exception) -> Cause:
-    what = f"{operation.get('op', '')} {operation.get('path', '')}".strip()
-    return Cause("FieldValueInvalid", f"{what}: {str(error) or type(error).__name__}", f"patch[{position}]")
+    return Cause("FieldValueInvalid", _why(operation, error), f"patch[{position}]")
+
+
+def _why(operation: Mapping[str, Any], error: Exception) -> str:
+    """Why an operation cannot be applied, in the words of the library that upstream uses (evanphx/json-patch)."""
+    kind, path = str(operation.get("op", "")), str(operation.get("path", ""))
+    is_missing = type(error).__name__ in ("JsonPointerException", "JsonPatchConflict")
+    match kind:
+        case "test":
+            return f"testing value {path} failed: test failed"
+        case "remove" if type(error).__name__ == "JsonPatchConflict":
+            key = path.rpartition("/")[2]
+            return f"error in remove for path: '{path}': unable to remove nonexistent key: {key}: missing value"
+        case "add" | "remove" if is_missing:
+            return f'{kind} operation does not apply: doc is missing path: "{path}": missing value'
+        case "replace" if is_missing:
+            return f"replace operation does not apply: doc is missing key: {path}: missing value"
+        case "add" | "remove" | "replace" | "move" | "copy":
+            return f"{kind} {path}: {str(error) or type(error).__name__}"
+    return f"Unexpected kind: {kind}"

@@ -16,6 +16,7 @@ from pilothouse.apiserver.admission.certificates import (
 from pilothouse.apiserver.admission.default_class import DefaultIngressClass, DefaultStorageClass
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.limit_ranger import LimitRanger
+from pilothouse.apiserver.admission.measures import AdmissionMeasures
 from pilothouse.apiserver.admission.namespace import NamespaceLifecycle
 from pilothouse.apiserver.admission.node import NodeRestriction, TaintNodesByCondition
 from pilothouse.apiserver.admission.plugin import EVERYTHING, Plugin
@@ -72,7 +73,10 @@ DEFAULT_OFF = frozenset({"NodeRestriction"})
 class Chain:
     """The plugins that are on. `always` are checks that no flag turns off."""
 
-    def __init__(self, plugins: Sequence[Plugin], always: Sequence[Plugin] = ()) -> None:
+    def __init__(
+        self, plugins: Sequence[Plugin], always: Sequence[Plugin] = (), measures: AdmissionMeasures | None = None
+    ) -> None:
+        self.measures = measures
         self.plugins = (*plugins, *always)
         self._mutators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
         self._validators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
@@ -132,6 +136,7 @@ def build(
     if both := set(enable) & set(disable):
         raise ValueError(f"admission plugins both enabled and disabled: {', '.join(sorted(both))}")
     expressions = Expressions(authorizer)
+    measures = AdmissionMeasures(clock)
     made: dict[type[Plugin], Callable[[], Plugin]] = {
         NamespaceLifecycle: lambda: NamespaceLifecycle(objects),
         LimitRanger: lambda: LimitRanger(objects),
@@ -150,10 +155,12 @@ def build(
         CertificateSubjectRestriction: CertificateSubjectRestriction,
         DefaultIngressClass: lambda: DefaultIngressClass(objects),
         PodTopologyLabels: lambda: PodTopologyLabels(objects),
-        MutatingAdmissionWebhook: lambda: MutatingAdmissionWebhook(objects, webhooks, expressions, rng),
-        MutatingAdmissionPolicy: lambda: MutatingAdmissionPolicy(objects, expressions, find_params, find_struct),
-        ValidatingAdmissionPolicy: lambda: ValidatingAdmissionPolicy(objects, expressions, find_params),
-        ValidatingAdmissionWebhook: lambda: ValidatingAdmissionWebhook(objects, webhooks, expressions, rng),
+        MutatingAdmissionWebhook: lambda: MutatingAdmissionWebhook(objects, webhooks, expressions, rng, measures),
+        MutatingAdmissionPolicy: lambda: MutatingAdmissionPolicy(
+            objects, expressions, find_params, find_struct, measures
+        ),
+        ValidatingAdmissionPolicy: lambda: ValidatingAdmissionPolicy(objects, expressions, find_params, measures),
+        ValidatingAdmissionWebhook: lambda: ValidatingAdmissionWebhook(objects, webhooks, expressions, rng, measures),
         ResourceQuota: lambda: ResourceQuota(objects, write_quota_status, clock),
     }
     on = (
@@ -161,4 +168,4 @@ def build(
         for plugin in PLUGINS
         if plugin.name in enable or (plugin.name not in DEFAULT_OFF and plugin.name not in disable)
     )
-    return Chain([made[plugin]() for plugin in on], always)
+    return Chain([made[plugin]() for plugin in on], always, measures)

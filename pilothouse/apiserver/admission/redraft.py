@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import status
 from pilothouse.api.meta import Object
 from pilothouse.api.schema import FieldValidation, schema_of
+from pilothouse.api.schema.schema import CannotBeHandled
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver.attributes import Attributes
 
@@ -19,6 +20,9 @@ def redraft(attributes: Attributes, changed: Object) -> bool:
     assert draft is not None
     before = json_copy(draft)
     resource = attributes.resource
+    kind = draft.get("kind")
+    if kind == resource.gvr.kind and changed.get("kind", kind) != kind:
+        raise status.StatusError(f"converting ({changed['kind']}) to ({kind}): unknown conversion", code=500)
     try:
         if resource.read is not None and changed.get("kind", resource.gvr.kind) == resource.gvr.kind:
             resource.read(changed)
@@ -28,6 +32,8 @@ def redraft(attributes: Attributes, changed: Object) -> bool:
             schema.default(changed)
             if changed["kind"] == resource.gvr.kind:
                 resource.default(changed)
+    except CannotBeHandled as error:
+        raise status.InternalError(f"Internal error occurred: {error.why}") from None
     except (status.StatusError, KeyError) as error:
         raise status.InternalError(f"Internal error occurred: {error}") from None
     metadata = draft.get("metadata")

@@ -20,6 +20,7 @@ import orjson
 from pilothouse.api import gvr as kinds
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.objects import Objects
+from pilothouse.apiserver.webhooks.failures import answer_text, connection_text
 from pilothouse.kit.http.client import Answer, ConnectionFailed, HttpPool, ResponseTimeout
 
 MAX_POOLS = 256
@@ -60,7 +61,7 @@ class WebhookClient:
         """The answer to `document` of the webhook of a `clientConfig`. Raises CallFailed."""
         # Up to its first suspension a request is worked on outside a task, where no time-out can be set.
         await asyncio.sleep(0)
-        place = await self._place(config)
+        place = await self._place(config, f"?timeout={timeout_s:g}s")
         shown = f'Post "{place.url}?timeout={timeout_s:g}s"'
         try:
             async with asyncio.timeout(timeout_s):
@@ -68,7 +69,7 @@ class WebhookClient:
         except (TimeoutError, ResponseTimeout):
             raise CallFailed(f"{shown}: context deadline exceeded") from None
         except ConnectionFailed as error:
-            raise CallFailed(f"{shown}: {error}") from None
+            raise CallFailed(f"{shown}: {connection_text(error, place.host, place.port)}") from None
         except ValueError as error:
             raise CallFailed(f"unable to load root certificates: {error}") from None
         return _document(answer, shown, max_bytes)
@@ -115,10 +116,10 @@ class WebhookClient:
         self._pools.move_to_end(identity)
         return pool
 
-    async def _place(self, config: Mapping[str, Any]) -> Place:
-        """Raises CallFailed."""
+    async def _place(self, config: Mapping[str, Any], query: str) -> Place:
+        """Raises CallFailed, whose message names the URL with its `query`."""
         if (service := config.get("service")) is not None:
-            return await self._service(service)
+            return await self._service(service, query)
         url = config.get("url")
         if not url:
             raise CallFailed("webhook configuration must have either service or URL")
@@ -129,20 +130,20 @@ class WebhookClient:
             raise CallFailed(f"Unparsable URL: {error}") from None
         return Place(url, parts.hostname or "", port, quote(parts.path or "/", safe="/%:@!$&'()*+,;=~"), "")
 
-    async def _service(self, reference: Mapping[str, Any]) -> Place:
+    async def _service(self, reference: Mapping[str, Any], query: str) -> Place:
         namespace, name = reference["namespace"], reference["name"]
         number, path = reference.get("port") or 443, reference.get("path") or "/"
         server_name = f"{name}.{namespace}.svc"
         url = f"https://{server_name}:{number}{path if path.startswith('/') else '/' + path}"
         service = await self._objects.get(kinds.SERVICES, namespace, name)
         if service is None:
-            raise CallFailed(f'Post "{url}": service "{name}" not found')
+            raise CallFailed(f'Post "{url}{query}": service "{name}" not found')
         spec = service.get("spec") or {}
         if spec.get("type") == "ExternalName":
             return Place(url, spec["externalName"], number, urlsplit(url).path, server_name)
         port = next((each for each in spec.get("ports") or () if each["port"] == number), None)
         if port is None:
-            raise CallFailed(f'Post "{url}": no service port {number} found for service "{name}"')
+            raise CallFailed(f'Post "{url}{query}": no service port {number} found for service "{name}"')
         endpoints = await self._objects.get(kinds.ENDPOINTS, namespace, name)
         addresses = [
             (address["ip"], offered["port"])
@@ -152,7 +153,7 @@ class WebhookClient:
             for address in subset.get("addresses") or ()
         ]
         if not addresses:
-            raise CallFailed(f'Post "{url}": no endpoints available for service "{name}"')
+            raise CallFailed(f'Post "{url}{query}": no endpoints available for service "{name}"')
         host, port_number = self._rng.choice(addresses)
         return Place(url, host, port_number, urlsplit(url).path, server_name)
 
@@ -182,13 +183,14 @@ def refusal_of(answer: Answer) -> str:
 
 def _document(answer: Answer, shown: str, max_bytes: int) -> Object:
     if not 200 <= answer.status <= 299:
-        raise CallFailed(refusal_of(answer))
+        raise CallFailed(answer_text(answer))
     if len(answer.body) > max_bytes:
         raise CallFailed(f"{shown}: the answer is larger than {max_bytes} bytes")
     try:
         document = orjson.loads(answer.body)
     except orjson.JSONDecodeError as error:
-        raise CallFailed(f"{shown}: the answer is not JSON: {error}") from None
+        raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
     if not isinstance(document, dict):
-        raise CallFailed(f"{shown}: the answer is not a JSON object")
+        kind = "array" if isinstance(document, list) else "value"
+        raise CallFailed(f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind} into Go value")
     return document

@@ -8,11 +8,13 @@ from pilothouse.api.user import User
 from pilothouse.api.validate.admission_policy import validate_mutating_policy
 from pilothouse.apiserver.admission.chain import Chain
 from pilothouse.apiserver.admission.expressions import Expressions
+from pilothouse.apiserver.admission.measures import AdmissionMeasures
 from pilothouse.apiserver.admission.policies.mutating import MutatingAdmissionPolicy
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz import chain as authorization
 from pilothouse.apiserver.authz.always import AlwaysAllow
 from pilothouse.apiserver.objects import MemoryObjects
+from pilothouse.kit.clock import VirtualClock
 
 RULES = [{"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}]
 
@@ -22,7 +24,9 @@ ANYTHING = authorization.Chain([authorization.Link(AlwaysAllow())])
 class World:
     def __init__(self):
         self.objects = MemoryObjects([(kinds.NAMESPACES, {"metadata": {"name": "ns"}})])
-        plugin = MutatingAdmissionPolicy(self.objects, Expressions(ANYTHING), None, self.struct)
+        plugin = MutatingAdmissionPolicy(
+            self.objects, Expressions(ANYTHING), None, self.struct, AdmissionMeasures(VirtualClock())
+        )
         self.chain = Chain([plugin])
 
     @staticmethod

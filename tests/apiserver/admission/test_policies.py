@@ -5,11 +5,13 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.status import StatusError
 from pilothouse.api.user import User
 from pilothouse.apiserver.admission.expressions import Expressions
+from pilothouse.apiserver.admission.measures import AdmissionMeasures
 from pilothouse.apiserver.admission.policies.validating import ValidatingAdmissionPolicy
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.always import AlwaysAllow
 from pilothouse.apiserver.authz.chain import Chain, Link
 from pilothouse.apiserver.objects import MemoryObjects
+from pilothouse.kit.clock import VirtualClock
 
 RULES = [{"operations": ["*"], "apiGroups": ["apps"], "apiVersions": ["*"], "resources": ["deployments"]}]
 NAMESPACE = {"metadata": {"name": "ns", "labels": {"env": "prod"}}}
@@ -32,7 +34,10 @@ class World:
     def __init__(self):
         self.objects = MemoryObjects([(kinds.NAMESPACES, NAMESPACE)])
         self.params = {("v1", "ConfigMap"): Params(config("limit", "3"), config("other", "9", x="y"))}
-        self.plugin = ValidatingAdmissionPolicy(self.objects, Expressions(Chain([Link(AlwaysAllow())])), self.find)
+        self.measures = AdmissionMeasures(VirtualClock())
+        self.plugin = ValidatingAdmissionPolicy(
+            self.objects, Expressions(Chain([Link(AlwaysAllow())])), self.find, self.measures
+        )
 
     async def find(self, api_version, kind):
         return self.params.get((api_version, kind))
@@ -248,3 +253,19 @@ async def test_other_kinds_cost_nothing(world):
     attributes = Attributes("CREATE", Resource(gvr), gvr, "ns", "c", User("a"), {"metadata": {"name": "c"}})
     await world.plugin.validate(attributes)
     assert world.plugin._policies._wanted[gvr] == ()
+
+
+async def test_decisions_are_measured(world):
+    """Under upstream's names: by policy, binding, kind of error and what came of it."""
+    world.policy(LIMIT)
+    world.bind()
+    await world.refused()
+    world.policy({"expression": "object.spec.missing == 1"})
+    await world.refused()
+    world.policy({"expression": "true"})
+    await world.write()
+    lines = {line for family in world.measures.families() for line in family.lines}
+    total = 'apiserver_validating_admission_policy_check_total{policy="p",policy_binding="b",error_type='
+    assert f'{total}"no_error",enforcement_action="deny"}} 1' in lines
+    assert f'{total}"invalid_error",enforcement_action="deny"}} 1' in lines
+    assert f'{total}"no_error",enforcement_action="allow"}} 1' in lines

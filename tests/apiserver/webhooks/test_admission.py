@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 
 import pytest
 
@@ -46,6 +47,7 @@ class World:
             None,
             disable=["ResourceQuota", "ServiceAccount"],
         )
+        self.measures = admission.measures
         self.harness = Harness(admission)
         self.api = self.harness.client
 
@@ -203,9 +205,9 @@ async def test_reinvocation(world, hook):
         (lambda review: allow(review, patchType="JSONPatch"), "validating webhook may not return response.patchType"),
         (
             lambda review: (500, b"broken"),
-            'an error on the server ("broken") has prevented the request from succeeding',
+            'an error on the server ("unknown") has prevented the request from succeeding',
         ),
-        (lambda review: (200, b"no json"), "the answer is not JSON"),
+        (lambda review: (200, b"no json"), "couldn't get version/kind; json parse error"),
     ],
 )
 async def test_bad_answers(world, hook, answer, message):
@@ -249,7 +251,9 @@ async def test_an_unreachable_webhook(world, hook):
 async def test_a_webhook_of_an_authority_that_is_not_trusted(world, hook, tmp_path):
     async with serving(tmp_path / "other") as other:
         world.configure({"clientConfig": {**hook.config(), "caBundle": other.bundle}})
-        with pytest.raises(InternalError, match="certificate verify failed"):
+        with pytest.raises(
+            InternalError, match="tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        ):
             await world.create()
 
 
@@ -378,3 +382,64 @@ async def test_the_version_that_is_spoken_and_the_one_that_a_rule_names(world, h
     world.configure({"rules": rules, "matchPolicy": "Exact"}, mutating=True)
     await world.harness.json("POST", path, body={**body, "metadata": {"name": "b"}})
     assert len(hook.reviews) == 1
+
+
+async def test_calls_are_measured(world, hook):
+    """Under upstream's names: by webhook, kind of admission, operation, outcome."""
+    world.configure({}, {"name": "b.example.com", "failurePolicy": "Ignore"})
+    hook.answer = lambda review: allow(review)
+    await world.create()
+    hook.answer = lambda review: deny(review, code=403, message="no")
+    with pytest.raises(StatusError):
+        await world.create(config_map("b"))
+    hook.answer = lambda review: (500, b"")
+    with pytest.raises(InternalError):
+        await world.create(config_map("c"))
+    lines = {line.rpartition(" ")[0]: line for family in world.measures.families() for line in family.lines}
+    a = 'name="a.example.com",type="validating",operation="CREATE"'
+    total, rejected = "apiserver_admission_webhook_request_total", "apiserver_admission_webhook_rejection_count"
+    assert f'{total}{{{a},code="200",rejected="false"}}' in lines
+    assert f'{total}{{{a},code="403",rejected="true"}}' in lines
+    assert f'{rejected}{{{a},error_type="no_error",rejection_code="403"}}' in lines
+    assert f'{rejected}{{{a},error_type="calling_webhook_error",rejection_code="500"}}' in lines
+    assert 'apiserver_admission_webhook_fail_open_count{name="b.example.com",type="validating"}' in lines
+    assert f'apiserver_admission_webhook_admission_duration_seconds_count{{{a},rejected="true"}}' in lines
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda review: (404, b"nope"), "the server could not find the requested resource"),
+        (lambda review: (503, b""), "the server is currently unable to handle the request"),
+        (
+            lambda review: {**allow(review), "kind": "Other"},
+            'no kind "Other" is registered for version "admission.k8s.io/v1" in scheme',
+        ),
+        (
+            lambda review: {**allow(review), "apiVersion": "admission.k8s.io/v1beta1"},
+            "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion",
+        ),
+    ],
+)
+async def test_wrong_answers_are_told_as_upstream_does(world, hook, wrong, message):
+    world.configure({})
+    hook.answer = wrong
+    with pytest.raises(InternalError) as caught:
+        await world.create()
+    assert message in caught.value.message
+
+
+async def test_a_webhook_that_nobody_serves(world):
+    world.configure({"clientConfig": {"url": "https://localhost:1/x"}})
+    with pytest.raises(InternalError, match=re.escape("dial tcp 127.0.0.1:1: connect: connection refused")):
+        await world.create()
+
+
+async def test_the_namespace_and_the_kind_stay(world, hook):
+    world.configure({}, mutating=True)
+    hook.answer = lambda review: patch(review, add("/metadata/namespace", "other"))
+    with pytest.raises(BadRequest, match="does not match the namespace"):
+        await world.create()
+    hook.answer = lambda review: patch(review, add("/kind", "Pod"))
+    with pytest.raises(StatusError, match="unknown conversion"):
+        await world.create()

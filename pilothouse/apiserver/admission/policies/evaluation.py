@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pilothouse.api.cel.environment import BOOL, NULL, STRING, CompileError, EvaluationError
+from pilothouse.api.cel.environment import BOOL, COST_EXCEEDED, NULL, STRING, CompileError, EvaluationError
 from pilothouse.api.cel.objects import as_maps
 from pilothouse.apiserver.admission.access import Access
 from pilothouse.apiserver.admission.expressions import Expressions
+from pilothouse.apiserver.admission.measures import COMPILE_ERROR, INVALID_ERROR, OUT_OF_BUDGET
 from pilothouse.apiserver.admission.policies.source import Policy
 
 MAX_MESSAGE_BYTES = 5 * 1024
@@ -25,6 +26,8 @@ class Denial:
     message: str
     reason: str = ""
     index: int = -1
+    error: str = ""
+    """What kind of failure an expression without a value has; empty for one that is false."""
 
 
 @dataclass(slots=True)
@@ -33,14 +36,17 @@ class Outcome:
     errors: list[str] = field(default_factory=list)
     """Of audit annotations: they refuse whatever the binding's actions are."""
     annotations: list[tuple[str, str]] = field(default_factory=list)
+    admitted: int = 0
+    """How many validations hold, or fail open."""
 
 
 class Failure(Exception):
     """An expression that gives no value; the text is for the client. `why` is the text without the expression."""
 
-    def __init__(self, text: str, why: str = "") -> None:
+    def __init__(self, text: str, why: str = "", kind: str = INVALID_ERROR) -> None:
         super().__init__(text)
         self.why = why or text
+        self.kind = OUT_OF_BUDGET if self.why.startswith(COST_EXCEEDED) else kind
 
 
 class Scope:
@@ -65,7 +71,7 @@ class Scope:
         try:
             program = self._expressions.compile(expression, *returns)
         except CompileError as error:
-            raise Failure(f"compilation error: {error}") from None
+            raise Failure(f"compilation error: {error}", kind=COMPILE_ERROR) from None
         for name in _find_variables(expression):
             self._compose(name)
         try:
@@ -104,10 +110,14 @@ def judge(scope: Scope, policy: Policy) -> Outcome:
         try:
             holds = scope.evaluate(validation["expression"], BOOL)
         except Failure as failure:
-            if not policy.fails_open:
-                outcome.denials.append(Denial(str(failure), index=index))
+            if policy.fails_open:
+                outcome.admitted += 1
+            else:
+                outcome.denials.append(Denial(str(failure), index=index, error=failure.kind))
             continue
-        if holds is not True:
+        if holds is True:
+            outcome.admitted += 1
+        else:
             outcome.denials.append(Denial(_message(scope, validation), validation.get("reason") or "Invalid", index))
     for annotation in policy.spec.get("auditAnnotations") or ():
         try:

@@ -15,6 +15,7 @@ from pilothouse.api.schema.types import Struct
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.matching import is_exempt
+from pilothouse.apiserver.admission.measures import NO_ERROR, AdmissionMeasures
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.policies.source import (
     Binding,
@@ -39,8 +40,14 @@ class MutatingAdmissionPolicy(Plugin):
     name = "MutatingAdmissionPolicy"
 
     def __init__(
-        self, objects: Objects, expressions: Expressions, find_params: FindParams, find_struct: FindStruct
+        self,
+        objects: Objects,
+        expressions: Expressions,
+        find_params: FindParams,
+        find_struct: FindStruct,
+        measures: AdmissionMeasures,
     ) -> None:
+        self._measures = measures
         self._objects = objects
         self._expressions = expressions
         self._find_params = find_params
@@ -116,11 +123,14 @@ class MutatingAdmissionPolicy(Plugin):
             return
         changed = False
         for mutation in policy.spec.get("mutations") or ():
+            began, error = self._measures.now(), NO_ERROR
             try:
                 wanted = await evaluated(methodcaller("construct", *_expression(mutation)))
                 changed = await self._change(mutation, wanted, gvr, attributes) or changed
             except Failure as failure:
+                error = failure.kind
                 self._refuse(policy, binding, failure, refusals)
+            self._measures.checked("mutating", policy.name, binding.name, error, "", began)
         if changed:
             rounds.changed()
 
@@ -135,7 +145,7 @@ class MutatingAdmissionPolicy(Plugin):
                 patched = json_patch.apply(shown, [_operation(each) for each in wanted])
             except status.StatusError as error:
                 causes = [cause.message for cause in error.causes]
-                if causes and causes[0].startswith("test "):
+                if causes and causes[0].startswith("testing value "):
                     return False
                 raise Failure(f"JSON Patch: {'; '.join(causes) or error.message}") from None
         else:

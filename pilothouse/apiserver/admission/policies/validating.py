@@ -12,6 +12,7 @@ from pilothouse.api import status
 from pilothouse.api.gvr import GVR
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.matching import is_exempt
+from pilothouse.apiserver.admission.measures import NO_ERROR, AdmissionMeasures
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.policies.source import (
     Binding,
@@ -40,7 +41,10 @@ class ValidatingAdmissionPolicy(Plugin):
     name = "ValidatingAdmissionPolicy"
     operations = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
-    def __init__(self, objects: Objects, expressions: Expressions, find_params: FindParams) -> None:
+    def __init__(
+        self, objects: Objects, expressions: Expressions, find_params: FindParams, measures: AdmissionMeasures
+    ) -> None:
+        self._measures = measures
         self._objects = objects
         self._expressions = expressions
         self._find_params = find_params
@@ -100,6 +104,7 @@ class ValidatingAdmissionPolicy(Plugin):
         from pilothouse.apiserver.admission.policies.evaluation import Denial, Outcome, Scope, conditions_hold, judge
 
         access = self._expressions.access(attributes.user)
+        began = self._measures.now()
 
         def decide() -> Outcome:
             scope = Scope(self._expressions, policy.spec, access, values)
@@ -109,7 +114,13 @@ class ValidatingAdmissionPolicy(Plugin):
             return judge(scope, policy) if holds is True else Outcome([Denial(holds)])
 
         outcome = await access.settle(decide)
+        for _ in range(outcome.admitted):
+            self._measures.checked("validating", policy.name, binding.name, NO_ERROR, "allow", began)
         for denial in outcome.denials:
+            for action in binding.actions:
+                self._measures.checked(
+                    "validating", policy.name, binding.name, denial.error or NO_ERROR, action.lower(), began
+                )
             if "Deny" in binding.actions:
                 refusals.append(_Refusal(policy.name, binding.name, denial.message, denial.reason))
             if "Warn" in binding.actions:

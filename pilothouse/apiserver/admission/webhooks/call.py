@@ -53,11 +53,12 @@ async def call(
         answer = await client.post(hook.client_config, review, hook.timeout_s)
     except CallFailed as error:
         raise CallFailed(f"failed to call webhook: {error}") from None
+    _check_form(answer, api_version)
     try:
         response = verified(answer, uid, api_version, is_mutating=is_mutating)
-        patch = _patch(response)
     except CallFailed as error:
         raise CallFailed(f"received invalid webhook response: {error}") from None
+    patch = _patch(response)
     for key, value in (response.get("auditAnnotations") or {}).items():
         attributes.annotations[f"{hook.name}/{key}"] = str(value)
     attributes.warnings += (str(warning) for warning in response.get("warnings") or ())
@@ -90,6 +91,22 @@ def verified(answer: Mapping[str, Any], uid: str, api_version: str, *, is_mutati
     return response
 
 
+def _check_form(answer: Mapping[str, Any], api_version: str) -> None:
+    """Raises CallFailed for what is not the review that was asked for, as upstream's decoder says it."""
+    said, kind = answer.get("apiVersion", ""), answer.get("kind", "")
+    if said == api_version and kind == "AdmissionReview":
+        return
+    if kind == "AdmissionReview" and said in (f"{GROUP}/{version}" for version in VERSIONS):
+        known, wanted = said.rpartition("/")[2], api_version.rpartition("/")[2]
+        why = f"converting ({known}.AdmissionReview) to ({wanted}.AdmissionReview): unknown conversion"
+    elif not kind or not said:
+        # Nothing is said: what there is is taken for what was asked for.
+        return
+    else:
+        why = f'no kind "{kind}" is registered for version "{said}" in scheme "k8s.io/apiserver/pkg/util/webhook/client.go:71"'
+    raise CallFailed(f"failed to call webhook: {why}")
+
+
 def _patch(response: Mapping[str, Any]) -> list[Any]:
     text = response.get("patch")
     if not text or not response.get("allowed"):
@@ -98,11 +115,17 @@ def _patch(response: Mapping[str, Any]) -> list[Any]:
     if type_ != "JSONPatch":
         raise CallFailed(f'unsupported patch type "{type_}"')
     try:
-        patch = orjson.loads(base64.b64decode(text))
-    except (ValueError, TypeError, binascii.Error) as error:
+        decoded = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError, binascii.Error):
+        raise CallFailed("failed to call webhook: illegal base64 data at input byte 0") from None
+    try:
+        patch = orjson.loads(decoded)
+    except orjson.JSONDecodeError as error:
         raise CallFailed(f"received undecodable patch in webhook response: {error}") from None
     if not isinstance(patch, list):
-        raise CallFailed("received undecodable patch in webhook response: it is no list of operations")
+        kind = "object" if isinstance(patch, dict) else "value"
+        why = f"json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch"
+        raise CallFailed(f"received undecodable patch in webhook response: {why}")
     return patch
 
 
@@ -112,7 +135,7 @@ def denial(name: str, result: Any) -> status.StatusError:
     head = f'admission webhook "{name}" denied the request'
     message, reason = found.get("message") or "", found.get("reason") or ""
     code = found.get("code")
-    if not isinstance(code, int) or not 400 <= code <= 599:
+    if not isinstance(code, int) or not 400 <= code <= 999:
         code = 400
     details = found.get("details")
     why = message or reason

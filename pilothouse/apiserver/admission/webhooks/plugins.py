@@ -17,6 +17,7 @@ from pilothouse.api.patch import json as json_patch
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver.admission.expressions import Expressions
 from pilothouse.apiserver.admission.matching import is_exempt
+from pilothouse.apiserver.admission.measures import CALL_ERROR, INTERNAL_ERROR, NO_ERROR, AdmissionMeasures
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.redraft import redraft
 from pilothouse.apiserver.admission.review import object_at, stored_form
@@ -36,8 +37,15 @@ class _Webhooks(Plugin):
     operations = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
     def __init__(
-        self, objects: Objects, client: WebhookClient, expressions: Expressions, rng: random.Random, kind: GVR
+        self,
+        objects: Objects,
+        client: WebhookClient,
+        expressions: Expressions,
+        rng: random.Random,
+        measures: AdmissionMeasures,
+        kind: GVR,
     ) -> None:
+        self._measures = measures
         self._objects = objects
         self._client = client
         self._expressions = expressions
@@ -59,26 +67,47 @@ class _Webhooks(Plugin):
     async def _call(self, hook: Hook, attributes: Attributes, gvr: GVR, *, is_mutating: bool) -> list[Object]:
         """The patch that a webhook wants. Raises the StatusError with which the write is refused."""
         uid = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        began, type_ = self._measures.now(), "admit" if is_mutating else "validating"
+
+        def measure(code: int, error: str = "") -> None:
+            self._measures.called(hook.name, type_, attributes.operation, code, began, error=error)
+
         try:
-            return await call(self._client, hook, attributes, gvr, uid, is_mutating=is_mutating)
+            patch = await call(self._client, hook, attributes, gvr, uid, is_mutating=is_mutating)
         except Denied as denied:
+            measure(denied.error.status_code, NO_ERROR)
             raise denied.error from None
         except CallFailed as error:
             if not hook.fails_open:
+                measure(500, CALL_ERROR)
                 raise failure(hook, error) from None
+            measure(200)
+            self._measures.failed_open(hook.name, type_)
             kind = "mutation" if is_mutating else "validating"
             attributes.annotations[f"failed-open.{kind}.webhook.admission.k8s.io/round_0_index_{hook.index}"] = (
                 hook.name
             )
             log.warning("webhook failed, and is ignored", webhook=hook.name, reason=str(error))
             return []
+        except status.StatusError:
+            measure(0, INTERNAL_ERROR)
+            raise
+        measure(200)
+        return patch
 
 
 class MutatingAdmissionWebhook(_Webhooks):
     name = "MutatingAdmissionWebhook"
 
-    def __init__(self, objects: Objects, client: WebhookClient, expressions: Expressions, rng: random.Random) -> None:
-        super().__init__(objects, client, expressions, rng, kinds.MUTATING_WEBHOOK_CONFIGURATIONS)
+    def __init__(
+        self,
+        objects: Objects,
+        client: WebhookClient,
+        expressions: Expressions,
+        rng: random.Random,
+        measures: AdmissionMeasures,
+    ) -> None:
+        super().__init__(objects, client, expressions, rng, measures, kinds.MUTATING_WEBHOOK_CONFIGURATIONS)
 
     async def mutate(self, attributes: Attributes) -> None:
         hooks = await self._wanted(attributes)
@@ -105,8 +134,15 @@ class MutatingAdmissionWebhook(_Webhooks):
 class ValidatingAdmissionWebhook(_Webhooks):
     name = "ValidatingAdmissionWebhook"
 
-    def __init__(self, objects: Objects, client: WebhookClient, expressions: Expressions, rng: random.Random) -> None:
-        super().__init__(objects, client, expressions, rng, kinds.VALIDATING_WEBHOOK_CONFIGURATIONS)
+    def __init__(
+        self,
+        objects: Objects,
+        client: WebhookClient,
+        expressions: Expressions,
+        rng: random.Random,
+        measures: AdmissionMeasures,
+    ) -> None:
+        super().__init__(objects, client, expressions, rng, measures, kinds.VALIDATING_WEBHOOK_CONFIGURATIONS)
 
     async def validate(self, attributes: Attributes) -> None:
         hooks = await self._wanted(attributes)
