@@ -35,6 +35,7 @@ class _Webhooks(Plugin):
     """What both plugins share."""
 
     operations = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+    configurations: GVR
 
     def __init__(
         self,
@@ -43,14 +44,13 @@ class _Webhooks(Plugin):
         expressions: Expressions,
         rng: random.Random,
         measures: AdmissionMeasures,
-        kind: GVR,
     ) -> None:
         self._measures = measures
         self._objects = objects
         self._client = client
         self._expressions = expressions
         self._rng = rng
-        self._hooks = Hooks(objects, kind)
+        self._hooks = Hooks(objects, self.configurations)
 
     async def _wanted(self, attributes: Attributes) -> tuple[Hook, ...]:
         hooks = await self._hooks.wanted(attributes.resource)
@@ -98,16 +98,7 @@ class _Webhooks(Plugin):
 
 class MutatingAdmissionWebhook(_Webhooks):
     name = "MutatingAdmissionWebhook"
-
-    def __init__(
-        self,
-        objects: Objects,
-        client: WebhookClient,
-        expressions: Expressions,
-        rng: random.Random,
-        measures: AdmissionMeasures,
-    ) -> None:
-        super().__init__(objects, client, expressions, rng, measures, kinds.MUTATING_WEBHOOK_CONFIGURATIONS)
+    configurations = kinds.MUTATING_WEBHOOK_CONFIGURATIONS
 
     async def mutate(self, attributes: Attributes) -> None:
         hooks = await self._wanted(attributes)
@@ -133,16 +124,7 @@ class MutatingAdmissionWebhook(_Webhooks):
 
 class ValidatingAdmissionWebhook(_Webhooks):
     name = "ValidatingAdmissionWebhook"
-
-    def __init__(
-        self,
-        objects: Objects,
-        client: WebhookClient,
-        expressions: Expressions,
-        rng: random.Random,
-        measures: AdmissionMeasures,
-    ) -> None:
-        super().__init__(objects, client, expressions, rng, measures, kinds.VALIDATING_WEBHOOK_CONFIGURATIONS)
+    configurations = kinds.VALIDATING_WEBHOOK_CONFIGURATIONS
 
     async def validate(self, attributes: Attributes) -> None:
         hooks = await self._wanted(attributes)
