@@ -182,6 +182,7 @@ async def assemble(
     server.metrics.add(amounts.families)
     if secured.admission.measures is not None:
         server.metrics.add(secured.admission.measures.families)
+    server.metrics.add(secured.admission.times.families)
     await fairness.open()
     server.background.append(lambda: fairness.run(server))
     progress.done(*hooks_of(Phase.FLOW_CONTROL))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from pilothouse.api.status import StatusError
 from pilothouse.apiserver.admission.certificates import (
     CertificateApproval,
     CertificateSigning,
@@ -34,11 +35,12 @@ from pilothouse.apiserver.admission.topology_labels import PodTopologyLabels
 from pilothouse.apiserver.admission.webhooks.plugins import MutatingAdmissionWebhook, ValidatingAdmissionWebhook
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.attributes import Authorizer
+from pilothouse.apiserver.metrics.admission import ADMIT, VALIDATE, AdmissionTimes
 from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.webhooks.client import WebhookClient
-from pilothouse.kit.clock import Clock
+from pilothouse.kit.clock import Clock, SystemClock
 
-Step = Callable[[Attributes], Awaitable[None]]
+NamedStep = tuple[str, Callable[[Attributes], Awaitable[None]]]
 
 PLUGINS: tuple[type[Plugin], ...] = (
     NamespaceLifecycle,
@@ -74,12 +76,17 @@ class Chain:
     """The plugins that are on. `always` are checks that no flag turns off."""
 
     def __init__(
-        self, plugins: Sequence[Plugin], always: Sequence[Plugin] = (), measures: AdmissionMeasures | None = None
+        self,
+        plugins: Sequence[Plugin],
+        always: Sequence[Plugin] = (),
+        measures: AdmissionMeasures | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.measures = measures
         self.plugins = (*plugins, *always)
-        self._mutators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
-        self._validators: dict[tuple[str, str, str], tuple[Step, ...]] = {}
+        self.times = AdmissionTimes(clock or SystemClock())
+        self._mutators: dict[tuple[str, str, str], tuple[NamedStep, ...]] = {}
+        self._validators: dict[tuple[str, str, str], tuple[NamedStep, ...]] = {}
 
     async def mutate(self, attributes: Attributes) -> None:
         gvr = attributes.resource.gvr
@@ -87,15 +94,13 @@ class Chain:
         steps = self._mutators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.mutates() and _wants(plugin, attributes))
-            steps = self._mutators[key] = tuple(plugin.mutate for plugin in wanted)
-        for step in steps:
-            await step(attributes)
+            steps = self._mutators[key] = tuple((plugin.name, plugin.mutate) for plugin in wanted)
+        await self._run(steps, attributes, ADMIT)
         rounds = attributes.reinvocation
         if rounds is not None and rounds.is_needed:
             # What was called out to has changed the object: the plugins see it once more, and those who asked for it as well.
             rounds.is_second = True
-            for step in steps:
-                await step(attributes)
+            await self._run(steps, attributes, ADMIT)
 
     async def validate(self, attributes: Attributes) -> None:
         gvr = attributes.resource.gvr
@@ -103,9 +108,23 @@ class Chain:
         steps = self._validators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.validates() and _wants(plugin, attributes))
-            steps = self._validators[key] = tuple(plugin.validate for plugin in wanted)
-        for step in steps:
-            await step(attributes)
+            steps = self._validators[key] = tuple((plugin.name, plugin.validate) for plugin in wanted)
+        await self._run(steps, attributes, VALIDATE)
+
+    async def _run(self, steps: tuple[NamedStep, ...], attributes: Attributes, kind: str) -> None:
+        times = self.times
+        operation = attributes.operation
+        began = last = times.now()
+        name = ""
+        try:
+            for name, step in steps:
+                await step(attributes)
+                last = times.plugin(name, kind, operation, last)
+        except StatusError:
+            times.plugin(name, kind, operation, last, is_rejected=True)
+            times.step(kind, operation, began, is_rejected=True)
+            raise
+        times.step(kind, operation, began)
 
 
 def _wants(plugin: Plugin, attributes: Attributes) -> bool:
@@ -168,4 +187,4 @@ def build(
         for plugin in PLUGINS
         if plugin.name in enable or (plugin.name not in DEFAULT_OFF and plugin.name not in disable)
     )
-    return Chain([made[plugin]() for plugin in on], always, measures)
+    return Chain([made[plugin]() for plugin in on], always, measures, clock)

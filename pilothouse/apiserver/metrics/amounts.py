@@ -76,6 +76,7 @@ class Amounts:
                 "counter",
                 "Counter of init events processed in watch cache broken by resource type.",
             ),
+            ("apiserver_storage_events_received_total", "counter", "Number of etcd events received split by kind."),
             (
                 "apiserver_watch_cache_events_received_total",
                 "counter",
@@ -103,7 +104,9 @@ class Amounts:
                 "digits.",
             ),
         )
-        cached = [Family(name, kind, f"[ALPHA] {help}") for name, kind, help in rows]
+        cached = [
+            Family(name, kind, f"[{'BETA' if 'storage' in name else 'ALPHA'}] {help}") for name, kind, help in rows
+        ]
         for cacher in self._server.cachers.opened():
             gvr = cacher.resource.gvr
             labels = {"group": gvr.group, "resource": gvr.plural}
@@ -111,7 +114,14 @@ class Amounts:
             old_objects.add(len(cacher), {"resource": gvr.group_resource})
             sizes.add(sum(len(each.wire) for each in cacher.list("").items), labels)
             counts = cacher.counts
-            values = (counts.initial, counts.received, counts.dispatched, counts.cut_off, counts.opened)
+            values = (
+                counts.initial,
+                counts.received,
+                counts.received,
+                counts.dispatched,
+                counts.cut_off,
+                counts.opened,
+            )
             for family, value in zip(cached, (*values, cacher.revision % _DIGITS), strict=True):
                 family.add(value, labels)
         return objects, old_objects, sizes, *cached
