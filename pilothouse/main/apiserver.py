@@ -7,6 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from pilothouse.main.apiserver_store import open_stores, read_file
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, boolean, cidr, duration, integer, ip_address, listed, port
+from pilothouse.main.open_files import KEPT, raise_open_files
 from pilothouse.store.base import Store, StoreUnavailable
 from pilothouse.store.encryption import ConfigurationError, EncryptedStore, Rule, rules_of
 from pilothouse.store.etcd.options import COMPACTION_INTERVAL_S, DEFAULT_PREFIX, LEASE_REUSE_S
@@ -225,6 +227,12 @@ def _encryption_rules(file: str) -> Sequence[Rule]:
         raise Fatal(f"--encryption-provider-config {file}: {error}") from error
 
 
+def _limits(options: ServerOptions) -> Limits:
+    limits = Limits(body_timeout_s=options.request_timeout_s, shutdown_s=options.request_timeout_s)
+    files = raise_open_files()
+    return limits if files < 0 else replace(limits, connections=min(limits.connections, max(1, files - KEPT)))
+
+
 def _encrypted(store: Store, rules: Sequence[Rule]) -> Store:
     return EncryptedStore(store, rules) if rules else store
 
@@ -262,7 +270,7 @@ async def run(values: Values) -> None:
             ssl_context=context,
             clock=clock,
             refusal=refusal,
-            limits=Limits(body_timeout_s=options.request_timeout_s, shutdown_s=options.request_timeout_s),
+            limits=_limits(options),
         )
         api_server.metrics.add(lambda: edge_families(server))
         api_server.metrics.add(calls.families)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
-from pilothouse.kit.clock import VirtualClock
+from pilothouse.kit.clock import SystemClock, VirtualClock
 from pilothouse.kit.http.feed import Feed
+from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import Request, Response
+from pilothouse.kit.http.server import Server
+from pilothouse.kit.http.tls import server_context, unverified_client_context
+from pilothouse.kit.pki import Authority, Certificate, Pki
 from tests.kit.http.exchange import Exchange
 
 GOOD = b"GET /good HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -434,3 +439,35 @@ async def test_stopping_ends_feeds_properly(news: News) -> None:
         await exchange.server.stop()
         assert await reader.read() == b"0\r\n\r\n"
         assert news.is_closed
+
+
+async def test_connections_that_never_speak_tls_are_ended_and_counted(tmp_path: Path) -> None:
+    pki = Pki(tmp_path, SystemClock())
+    pki.ensure([Authority("ca", "a"), Certificate("server", "x", usages=("server",), ip_addresses=("127.0.0.1",))])
+    context = server_context(pki.certificate_path("server"), pki.key_path("server"))
+    server = Server(
+        Exchange().server.app,
+        host="127.0.0.1",
+        port=0,
+        ssl_context=context,
+        clock=(clock := VirtualClock()),
+        limits=Limits(handshake_timeout_s=5.0, shutdown_s=0.2),
+    )
+    await server.start()
+    try:
+        for garbage in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff", b"\x00" * 100):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(garbage)
+            writer.write_eof()
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+        trusting = unverified_client_context()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=trusting)
+        writer.write(GOOD)
+        assert b"GET /good" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        await clock.advance(8)
+        assert server.handshake_failures == 3
+    finally:
+        await server.stop()
