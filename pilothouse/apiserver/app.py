@@ -103,6 +103,9 @@ class Fairness(Protocol):
     def goes_on(self, seat: Any) -> None:
         """The request could not be answered at once, or is over after that."""
 
+    def executed(self, seat: Any, seconds: float) -> None:
+        """The request was answered, so long after it could begin."""
+
 
 class Auditor(Protocol):
     """Records are the auditor's own."""
@@ -385,14 +388,17 @@ class ApiServer:
 
     def _account(self, call: Call, response: Response, began: float) -> None:
         """Take note of an answer; of one without a set end, when it is over."""
+        seconds = self._clock.monotonic() - began
+        if call.seat is not None and self._fairness is not None:
+            self._fairness.executed(call.seat, seconds - call.waited_s)
         if call.series is None:
             if call.info.path in _COUNTED_PATHS:
-                self._counted.observe_path(call.info.path, response.status, self._clock.monotonic() - began)
+                self._counted.observe_path(call.info.path, response.status, seconds)
             return
         body = response.body
         metrics = self._counted
         if isinstance(body, bytes) and response.takeover is None:
-            metrics.observe(call, response.status, len(body), self._clock.monotonic() - began)
+            metrics.observe(call, response.status, len(body), seconds)
             return
         running = metrics.began(call)
 

@@ -21,7 +21,7 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import Rejected
 from pilothouse.apiserver.fairness import borrowing, rules
-from pilothouse.apiserver.fairness.counts import Counts
+from pilothouse.apiserver.fairness.counts import LEAST_COUNTED_S, Counts
 from pilothouse.apiserver.fairness.dump import Dump
 from pilothouse.apiserver.fairness.keeper import MANDATORY, Keeper, mandatory
 from pilothouse.apiserver.fairness.level import Flow, Group, Level, Refused, Seat, shares
@@ -160,6 +160,13 @@ class Fairness:
     def goes_on(self, seat: Flow | Seat) -> None:
         """A request has not been answered at once, or that has come to its end: measure what is asked for."""
         seat.level.note()
+
+    def executed(self, seat: Flow | Seat, seconds: float) -> None:
+        """A request was answered. Those of less than 5 ms are known by their sum alone."""
+        group = seat.group
+        group.seconds += seconds
+        if seconds > LEAST_COUNTED_S:
+            self._counts.executed(group, seconds)
 
     def _finish(self, seat: Seat) -> None:
         seat.level.finish(seat)

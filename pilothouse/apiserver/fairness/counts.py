@@ -15,6 +15,8 @@ _SECONDS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30
 _SEATS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0)
 _LENGTHS = (0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 _WATCHERS = (0.0, 1.0, 10.0, 100.0, 1000.0, 10000.0)
+LEAST_COUNTED_S = 0.005
+"""What took no longer falls into the first bucket above zero."""
 _PREFIX = "apiserver_flowcontrol_"
 _Key = tuple[str, str]
 
@@ -163,6 +165,9 @@ class Counts:
             key = (group.level.name, group.name)
             self._fill(self._waited, (*key, "true"), 1, 0.0, 0 if group.level.is_exempt else group.dispatched)
             self._fill(self._seats, key, 0, 1.0, group.dispatched)
+            self._fill(self._executed, (*key, "regular"), 1, 0.0, group.dispatched - group.executing)
+            if series := self._executed.series.get((*key, "regular")):
+                series[1][0] = group.seconds
         yield self._family(
             self._waited,
             "request_wait_duration_seconds",

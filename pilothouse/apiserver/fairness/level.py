@@ -44,6 +44,7 @@ class Group:
         "more_seats",
         "name",
         "rejected",
+        "seconds",
     )
 
     def __init__(self, name: str, level: Level, headers: Mapping[str, str]) -> None:
@@ -56,6 +57,8 @@ class Group:
         self.dispatched = 0
         self.inqueue = 0
         self.inqueue_seats = 0
+        self.seconds = 0.0
+        """How long its requests took together."""
         self.rejected: dict[str, int] = {}
 
 

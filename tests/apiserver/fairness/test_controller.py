@@ -308,10 +308,17 @@ async def test_what_is_counted_is_told_under_upstreams_names() -> None:
     await world.harness.clock.advance(2)
     world.fairness.done(running[0])
     await task
+    world.fairness.done(waiting)
+    world.fairness.executed(waiting, 3.0)
     text = render(world.fairness.families()).decode()
     labels = '{flow_schema="q",priority_level="q"}'
     assert f"apiserver_flowcontrol_dispatched_requests_total{labels} {len(running) + 1}" in text
-    assert f"apiserver_flowcontrol_current_executing_seats{labels} {len(running)}" in text
+    assert f"apiserver_flowcontrol_current_executing_seats{labels} {len(running) - 1}" in text
+    took = (
+        'apiserver_flowcontrol_request_execution_seconds_bucket{priority_level="q",flow_schema="q",type="regular",le='
+    )
+    assert f'{took}"0.005"}} 1' in text
+    assert f'{took}"5"}} 2' in text
     assert f"apiserver_flowcontrol_current_inqueue_requests{labels} 0" in text
     assert 'apiserver_flowcontrol_nominal_limit_seats{priority_level="exempt"} 0' in text
     wait = 'apiserver_flowcontrol_request_wait_duration_seconds_bucket{priority_level="q",flow_schema="q",execute="true",le='

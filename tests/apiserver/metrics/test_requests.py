@@ -126,6 +126,8 @@ class Full:
 
     def goes_on(self, seat: Any) -> None: ...
 
+    def executed(self, seat: Any, seconds: float) -> None: ...
+
 
 async def test_who_is_turned_away_is_told_so_and_counted(server: Harness) -> None:
     server.app._fairness = Full()
