@@ -70,6 +70,11 @@ class Watcher:
             self._wake = None
             wake()
 
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything that led up to the queue has been taken."""
+        return self._past is None
+
     def bookmark(self, revision: Revision) -> None:
         """Queue a bookmark: the client has seen everything up to `revision`."""
         self.push(self.encoder.bookmark(revision, initial_events_end=False))

@@ -46,7 +46,11 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, default_s: float) 
         return watch_error(call, error)
     timeout_s = options.timeout_s or default_s
     last_bookmark = (lambda: watcher.bookmark(cacher.revision)) if options.allow_bookmarks else None
-    feed: Feed = TimedWatch(watcher, clock, timeout_s, endpoint.sent, last_bookmark)
+    timed = TimedWatch(watcher, clock, timeout_s, endpoint.sent, last_bookmark)
+    if options.send_initial_events:
+        began, scope = clock.monotonic(), "namespace" if call.info.namespace else "cluster"
+        timed.caught_up = lambda: endpoint.sent.listed(scope, clock.monotonic() - began)
+    feed: Feed = timed
     if call.output.shape is Shape.TABLE:
         feed = HeadedFeed(feed, endpoint.resource)
     return Response(200, WATCH_HEADERS[call.output.media_type], feed)
@@ -55,7 +59,7 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, default_s: float) 
 class TimedWatch(Feed):
     """A watch that ends by itself after `timeout_s`, shortly after a last bookmark from which its client can go on."""
 
-    __slots__ = ("_clock", "_last_bookmark", "_sent", "_timer", "_watcher")
+    __slots__ = ("_clock", "_last_bookmark", "_sent", "_timer", "_watcher", "caught_up")
 
     def __init__(
         self,
@@ -69,6 +73,8 @@ class TimedWatch(Feed):
         self._clock = clock
         self._sent = sent
         self._last_bookmark = last_bookmark
+        self.caught_up: Callable[[], None] | None = None
+        """Called when the initial events are sent."""
         if last_bookmark is None or timeout_s <= LAST_BOOKMARK_S:
             self._timer = clock.call_later(timeout_s, watcher.end)
         else:
@@ -81,6 +87,9 @@ class TimedWatch(Feed):
 
     def take(self) -> bytes | None:
         lines = self._watcher.take()
+        if self.caught_up is not None and self._watcher.is_caught_up:
+            self.caught_up()
+            self.caught_up = None
         if not lines:
             return None if lines is None else b""
         data = lines[0] if len(lines) == 1 else b"".join(lines)

@@ -107,6 +107,18 @@ async def test_a_watch_counts_while_it_runs_and_when_it_is_over(server: Harness)
     assert value(text, "apiserver_request_duration_seconds_sum", **labels) == 100
 
 
+async def test_how_long_watches_take_to_list_is_told(server: Harness) -> None:
+    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    response = await server.request("GET", CONFIG_MAPS, query=query)
+    assert isinstance(response.body, Feed)
+    assert b"initial-events-end" in (response.body.take() or b"")
+    await server.clock.advance(3)
+    assert response.body.take() == b""
+    text = await page(server)
+    assert value(text, "apiserver_watch_list_duration_seconds_sum", resource="configmaps", scope="namespace") == 3
+    response.body.close()
+
+
 async def test_deprecated_apis_are_told(server: Harness) -> None:
     await server.request("GET", "/api/v1/namespaces/default/endpoints")
     text = await page(server)
