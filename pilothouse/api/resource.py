@@ -185,6 +185,8 @@ class Resource:
     """Whether something other than `metadata.finalizers` keeps an object whose deletion was asked for."""
     dependents: Dependents = Dependents.DELETED
     """What becomes of an object's dependents when a deletion does not say."""
+    orphans_warning: str = ""
+    """What a client is told whose deletion does not say."""
     mark_deleted: Callable[[Object], None] = _nothing
     """What changes, beyond the metadata, when the deletion of an object that stays for a while begins."""
     secret: bool = False

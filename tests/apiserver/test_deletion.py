@@ -169,6 +169,20 @@ async def test_a_collection_is_deleted_by_selector(server: Harness) -> None:
     assert [item["metadata"]["name"] for item in (await server.client.list(gvr.PODS)).items] == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("query", "is_warned"), [("", True), ("propagationPolicy=Background", False), ("orphanDependents=true", False)]
+)
+async def test_who_deletes_jobs_is_told_that_pods_stay(server: Harness, query: str, is_warned: bool) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    await server.client.create(
+        gvr.JOBS, {"metadata": {"name": "j", "namespace": "default"}, "spec": {"template": template}}
+    )
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    for path in (jobs, f"{jobs}/j"):
+        response = await server.request("DELETE", path, query=query)
+        assert ("child pods are preserved by default" in response.headers.get("warning", "")) is is_warned
+
+
 async def test_a_namespace_ends_when_it_is_finalized(server: Harness) -> None:
     await server.client.create(gvr.NAMESPACES, {"metadata": {"name": "n"}})
     dying = await server.client.delete(gvr.NAMESPACES, "", "n", propagation=Propagation.BACKGROUND)

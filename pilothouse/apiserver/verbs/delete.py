@@ -24,7 +24,7 @@ _AT_ONCE = 64
 
 async def delete(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Raises BadRequest, NotFound, Conflict, Forbidden."""
-    options = _options(call)
+    options = _options(call, endpoint)
     registry = await endpoint.registry()
     deleted = await registry.delete(_write(call, endpoint, call.info.namespace, call.info.name, options), options)
     code = 202 if not deleted.is_gone and options.orphan_dependents is False else 200
@@ -43,7 +43,7 @@ def deletion_status(endpoint: Endpoint, obj: Object) -> Object:
 
 async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     """Answers with what was deleted, as it was listed. Not atomic, as upstream."""
-    options = _options(call)
+    options = _options(call, endpoint)
     wanted: ListOptions = list_options(call.query, is_watch=False)
     endpoint.check_selectable(wanted.fields)
     registry = await endpoint.registry()
@@ -62,8 +62,11 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
 
 
-def _options(call: Call) -> DeleteOptions:
+def _options(call: Call, endpoint: Endpoint) -> DeleteOptions:
     options = delete_options(call.query, call.request.body, call.request.headers)
+    warning = endpoint.resource.orphans_warning
+    if warning and options.propagation is None and options.orphan_dependents is None:
+        call.warnings.append(warning)
     if call.recorded is not None and call.request.body:
         call.recorded(options.to_object())
     return options

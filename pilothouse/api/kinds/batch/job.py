@@ -73,6 +73,10 @@ def _duration(obj: View, now: float) -> str:
 JOB = Resource(
     gvr.JOBS,
     dependents=Dependents.ORPHANED,
+    orphans_warning=(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+        "propagationPolicy=Orphan to suppress this warning"
+    ),
     categories=("all",),
     subresources=(STATUS,),
     selectable={"status.successful": lambda obj: str(at(obj, "status", "succeeded") or 0)},
