@@ -168,9 +168,9 @@ def _scalar_entry(name: str, keeps: bool) -> Entry:
         case "int-or-string":
             return int, _check_int32, True, _string_only
         case "time":
-            return str, _check_time, False, None
+            return None, None, True, _time
         case "micro-time":
-            return str, _check_micro_time, False, None
+            return None, None, True, _micro_time
         case "object":
             return dict, None, True, None
         case _:
@@ -310,14 +310,16 @@ def _check_base64(value: str) -> None:
         raise Irregular
 
 
-def _check_time(value: str) -> None:
-    if is_time(value) is None:
+def _time(value: Any) -> str:
+    if value.__class__ is not str or is_time(value) is None:
         raise Irregular
+    return value
 
 
-def _check_micro_time(value: str) -> None:
-    if is_micro_time(value) is None:
+def _micro_time(value: Any) -> str:
+    if value.__class__ is not str or is_micro_time(value) is None:
         raise Irregular
+    return value
 
 
 def _int_as_float(value: Any) -> Any:

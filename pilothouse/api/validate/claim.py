@@ -172,22 +172,27 @@ def validate_claim_status_update(new: Part, old: Part) -> list[FieldError]:
     for resource, amount in (status.get("capacity") or {}).items():
         if quantity.to_milli(amount) < 0:
             errors.append(invalid(_STATUS.child("capacity").key(resource), str(amount), NOT_NEGATIVE))
-    for field, part in (
-        ("allocatedResources", status.get("allocatedResources")),
-        ("allocatedResourceStatuses", status.get("allocatedResourceStatuses")),
-    ):
-        for resource, value in (part or {}).items():
-            here = _STATUS.child(field).key(resource)
-            count = len(errors)
-            check_name(names.label_key, resource, here, errors)
-            native = "/" not in resource or "kubernetes.io/" in resource
-            if len(errors) == count and native and resource != "storage":
-                errors.append(not_supported(here, resource, ("storage",)))
-            elif field == "allocatedResources":
-                check_positive_or_zero(value, here, errors)
-            elif value not in _RESIZE_STATES:
-                errors.append(not_supported(here, value, sorted(_RESIZE_STATES)))
+    path = _STATUS.child("allocatedResourceStatuses")
+    for resource, state in (status.get("allocatedResourceStatuses") or {}).items():
+        _check_resource_key(resource, path, errors)
+        if state not in _RESIZE_STATES:
+            # The resource is shown where one would expect its state.
+            errors.append(not_supported(path, resource, sorted(_RESIZE_STATES)))
+    path = _STATUS.child("allocatedResources")
+    for resource, amount in (status.get("allocatedResources") or {}).items():
+        count = len(errors)
+        _check_resource_key(resource, path, errors)
+        if len(errors) == count:
+            check_positive_or_zero(amount, path.key(resource), errors)
     return errors
+
+
+def _check_resource_key(resource: str, path: Path, errors: Errors) -> None:
+    count = len(errors)
+    check_name(names.label_key, resource, path, errors)
+    is_native = "/" not in resource or "kubernetes.io/" in resource
+    if len(errors) == count and is_native and resource != "storage":
+        errors.append(not_supported(path, resource, ("storage",)))
 
 
 def check_positive_or_zero(value: str, path: Path, errors: Errors) -> None:

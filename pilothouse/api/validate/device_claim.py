@@ -8,7 +8,18 @@ from ipaddress import ip_interface
 from typing import Any
 
 from pilothouse.api import names
-from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, not_supported, required, too_long, too_many
+from pilothouse.api.path import (
+    FieldError,
+    Path,
+    Shown,
+    field_forbidden,
+    invalid,
+    not_supported,
+    required,
+    shown_struct,
+    too_long,
+    too_many,
+)
 from pilothouse.api.validate.device_values import (
     EFFECTS,
     check_attribute_name,
@@ -31,6 +42,8 @@ _MATCH = 'exactly one of "matchAttribute" or "distinctAttribute" is required, bu
 _REFERENCE = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
 _UID_FORM = "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters"
 _is_uid = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_is_any_uid = re.compile("(?i)(urn:uuid:|{)?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}}?").fullmatch
+_UID_LENGTHS = (32, 36, 38, 45)
 _MANY = 32
 
 Requests = Mapping[str, frozenset[str]]
@@ -250,8 +263,8 @@ def _device_of(part: Part) -> tuple[str, str, str, str]:
     return driver, pool, device, share
 
 
-def _shown_device(device: tuple[str, str, str, str]) -> dict[str, str]:
-    return dict(zip(("Driver", "Pool", "Device", "ShareID"), device, strict=True))
+def _shown_device(device: tuple[str, str, str, str]) -> Shown:
+    return shown_struct(dict(zip(("Driver", "Pool", "Device", "ShareID"), device, strict=True)))
 
 
 def _check_consumer(consumer: Part, path: Path, errors: Errors) -> None:
@@ -268,8 +281,13 @@ def _check_place(part: Part, path: Path, errors: Errors) -> None:
 
 def _check_share(part: Part, path: Path, errors: Errors) -> None:
     share = part.get("shareID")
-    if share is not None and not _is_uid(share):
-        errors.append(invalid(path.child("shareID"), share, _UID_FORM))
+    if share is None or _is_uid(share):
+        return
+    if len(share) not in _UID_LENGTHS:
+        why = f"error validating uid: invalid UUID length: {len(share)}"
+    else:
+        why = _UID_FORM if _is_any_uid(share) else "error validating uid: invalid UUID format"
+    errors.append(invalid(path.child("shareID"), share, why))
 
 
 def _check_allocation(allocation: Part, requests: Requests, path: Path, errors: Errors) -> None:

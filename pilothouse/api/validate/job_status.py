@@ -6,6 +6,7 @@ Source: `pkg/apis/batch/validation`, `pkg/registry/batch/job/strategy.go` (`getS
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from pilothouse.api.path import FieldError, Path, duplicate, invalid, required
@@ -147,15 +148,21 @@ def _fault(indexes: str, completions: int) -> str:
 
 
 def _overlap(done: str, failed: str, completions: int) -> str:
-    try:
-        completed = index_ranges(done, completions)
-        for low, high in index_ranges(failed, completions):
-            for other_low, other_high in completed:
-                if (shared := max(low, other_low)) <= min(high, other_high):
-                    return f"failedIndexes and completedIndexes overlap at index: {shared}"
-    except ValueError as error:
-        return str(error)
+    completed = _good_ranges(done, completions)
+    for low, high in _good_ranges(failed, completions):
+        for other_low, other_high in completed:
+            if (shared := max(low, other_low)) <= min(high, other_high):
+                return f"failedIndexes and completedIndexes overlap at index: {shared}"
     return ""
+
+
+def _good_ranges(indexes: str, completions: int) -> list[tuple[int, int]]:
+    """The ranges that can be read; who cannot be read is told elsewhere."""
+    ranges: list[tuple[int, int]] = []
+    for one in indexes.split(","):
+        with suppress(ValueError):
+            ranges += index_ranges(one, completions)
+    return ranges
 
 
 def _check_pods(update: _Update, errors: Errors) -> None:

@@ -100,7 +100,9 @@ def _undone_containers(field: str, spec: Part, before: Part, errors: Errors) -> 
         for kind in ("requests", "limits"):
             if _removed(now.get(kind), then.get(kind)):
                 errors.append(field_forbidden(path.child("resources", kind), f"resource {kind} cannot be removed"))
-        kept = {**container, "resources": _with_amounts_of(now, then)}
+        # Upstream forgets the claims, so that a container which has some cannot be resized.
+        amounts = {kind: part for kind, part in _with_amounts_of(now, then).items() if kind != "claims"}
+        kept = {**container, "resources": amounts}
         if "resources" not in old and not kept["resources"]:
             del kept["resources"]
         if kept != old:

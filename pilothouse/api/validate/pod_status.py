@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from pilothouse.api import names
-from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, field_not_found, invalid
+from pilothouse.api.path import FieldError, Path, Shown, duplicate, field_forbidden, invalid
+from pilothouse.api.validate.container_status import check_container_statuses, check_extended_claim
 from pilothouse.api.validate.pod_update import check_annotation_changes
 from pilothouse.api.validate.values import Errors, Part, check_address, check_immutable, check_name, parse_address
 
@@ -42,7 +44,10 @@ def validate_pod_status_update(new: Part, old: Part) -> list[FieldError]:
         if before.get(field):
             _check_transitions(status.get(field) or (), before[field], containers, spec_before, field, errors)
     _check_claim_statuses(status, spec, errors)
+    if (extended := status.get("extendedResourceClaimStatus")) is not None:
+        check_extended_claim(extended, spec, errors)
     _check_addresses(status, before, errors)
+    check_container_statuses(status, spec, errors)
     return errors
 
 
@@ -96,12 +101,12 @@ def _check_claim_statuses(status: Part, spec: Part, errors: Errors) -> None:
     for i, claim in enumerate(status.get("resourceClaimStatuses") or ()):
         here, name = _STATUS.child("resourceClaimStatuses").index(i), claim.get("name", "")
         if name not in known:
-            errors.append(field_not_found(here.child("name"), name))
+            errors.append(invalid(here.child("name"), name, "must match the name of an entry in `spec.resourceClaims`"))
         if name in seen:
             errors.append(duplicate(here.child("name"), name))
         seen.add(name)
         if chosen := claim.get("resourceClaimName"):
-            check_name(names.dns_subdomain, chosen, here.child("name"), errors)
+            check_name(names.dns_subdomain, chosen, here.child("resourceClaimName"), errors)
 
 
 def _check_addresses(status: Part, before: Part, errors: Errors) -> None:
@@ -118,4 +123,5 @@ def _check_addresses(status: Part, before: Part, errors: Errors) -> None:
             check_address(address, here.index(i), errors, kept)
         families = {parsed.version for address in addresses if (parsed := parse_address(address)) is not None}
         if len(addresses) > 1 and (len(families) < 2 or len(addresses) > 2):
-            errors.append(invalid(here, listed, "may specify no more than one IP for each IP family"))
+            values = Shown(json.dumps([{"IP": each} for each in addresses], separators=(",", ":")))
+            errors.append(invalid(here, values, "may specify no more than one IP for each IP family"))

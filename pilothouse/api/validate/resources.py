@@ -76,10 +76,9 @@ def check_pod_resource_name(name: str, path: Path, errors: Errors) -> None:
 
 
 def check_quota_resource_name(name: str, path: Path, errors: Errors) -> None:
-    count = len(errors)
     check_resource_name(name, path, errors)
     known = name in _QUOTA or name.startswith((HUGE_PAGES, "requests.hugepages-"))
-    if len(errors) == count and "/" not in name and not known:
+    if "/" not in name and not known:
         errors.append(invalid(path, name, "must be a standard resource for quota"))
 
 

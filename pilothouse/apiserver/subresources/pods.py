@@ -31,6 +31,7 @@ from pilothouse.apiserver.verbs.patch_body import Patch
 from pilothouse.kit.http.message import Response
 
 SUCCESS: Mapping[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+_RESIZED = ("resources", "resizePolicy")
 
 
 class PodBinding:
@@ -79,7 +80,8 @@ async def _bind(call: Call, registry: Registry, binding: Object, options: WriteO
                 pod["metadata"][key] = {**(pod["metadata"].get(key) or {}), **metadata[key]}
         status = pod.setdefault("status", {})
         status.pop("nominatedNodeName", None)
-        status["conditions"] = with_condition(status.get("conditions"), {"type": "PodScheduled", "status": "True"}, now)
+        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
+        status["conditions"] = with_condition(status.get("conditions"), scheduled, now)
         return pod
 
     await registry.change(assign, Write(call.user, call.info.namespace, name, "binding", options.dry_run))
@@ -132,9 +134,30 @@ async def resize(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Change the resources of a pod's containers while they run (KEP-1287)."""
 
     def take(present: Object, sent: Mapping[str, Any]) -> None:
-        present["spec"] = sent.get("spec") or {}
+        present["spec"] = _resized(present["spec"], sent.get("spec") or {})
 
     return await part(call, endpoint, now, take, validate_pod_resize)
+
+
+def _resized(spec: Object, sent: Mapping[str, Any]) -> Object:
+    """`spec` with the resources that were sent. Other containers than before are left for validation to refuse."""
+    result = {key: value for key, value in spec.items() if key != "resources"}
+    if "resources" in sent:
+        result["resources"] = sent["resources"]
+    for field in ("containers", "initContainers"):
+        before, now = spec.get(field) or (), sent.get(field) or ()
+        if len(before) != len(now):
+            return dict(sent)
+        if [container.get("name") for container in before] != [container.get("name") for container in now]:
+            result[field] = now
+        elif now:
+            result[field] = [_with_resources(old, new) for old, new in zip(before, now, strict=True)]
+    return result
+
+
+def _with_resources(container: Mapping[str, Any], sent: Mapping[str, Any]) -> Object:
+    result = {key: value for key, value in container.items() if key not in _RESIZED}
+    return result | {key: sent[key] for key in _RESIZED if key in sent}
 
 
 async def part(

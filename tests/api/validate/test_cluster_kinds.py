@@ -238,7 +238,7 @@ def test_devices_are_allocated_once_and_kept_for_somebody() -> None:
     )
     unknown = changed(allocated, "status.devices", [{"driver": "d.example.com", "pool": "p", "device": "e"}])
     assert texts(device_claim.validate_claim_status_update(unknown, allocated)) == [
-        'status.devices[0]: Invalid value: {"Device":"e","Driver":"d.example.com","Pool":"p","ShareID":""}: '
+        'status.devices[0]: Invalid value: {"Driver":"d.example.com","Pool":"p","Device":"e","ShareID":""}: '
         "must be an allocated device in the claim"
     ]
 
