@@ -95,6 +95,32 @@ def test_a_job_ends(node: Standalone) -> None:
     assert node.kubectl("logs", "job/once") == "done\n"
 
 
+def test_the_proxy_leads_to_pods(node: Standalone) -> None:
+    """`KUBE_PROXY` names the binary, or it is on PATH."""
+    proxy = (
+        executable("KUBE_PROXY", "kube-proxy"),
+        f"--kubeconfig={node.paths.kubeconfigs / 'proxy.conf'}",
+        "--hostname-override=real",
+        "--proxy-mode=nftables",
+        f"--cluster-cidr={node.settings.pod_cidr}",
+        "--conntrack-max-per-core=0",
+        "--conntrack-tcp-timeout-established=0",
+        "--conntrack-tcp-timeout-close-wait=0",
+    )
+    node.kubectl("create", "deployment", "served", f"--image={WEB}", "--replicas=2", f"--port={images.PORT}")
+    node.kubectl("expose", "deployment", "served", "--port=80", f"--target-port={images.PORT}")
+    node.kubectl("rollout", "status", "deployment/served", "--timeout=30s")
+    address = node.path("service", "served", of=".spec.clusterIP")
+    with node.running("proxy", *proxy):
+        ask = ("curl", "-s", "--max-time", "2", f"http://{address}")
+        until(lambda: node.run(*ask, check=False).output.startswith("served-"), "an answer by the Service's address")
+        names = {node.run(*ask).output for _ in range(20)}
+        assert len(names) == 2
+        node.kubectl("scale", "deployment", "served", "--replicas=0")
+        until(lambda: node.run(*ask, check=False).status == 7, "a Service without endpoints refuses")
+    assert node.faults("proxy") == []
+
+
 def test_nothing_is_missing(node: Standalone) -> None:
     """Runs last: what the components wrote during all of this."""
     assert node.faults("kubelet", "controllers", "scheduler") == []
