@@ -7,6 +7,7 @@ import itertools
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pilothouse.kit.clock import VirtualClock
 from pilothouse.store.base import ABSENT, OutcomeUnknown, Revision, StoreUnavailable
 from pilothouse.store.sqlite import SqliteStore
 from pilothouse.store.sqlite_file import SqliteFile
-from tests.store.suite import PODS, state
+from tests.store.suite import PODS, state, take
 
 KEY = PODS + "x/a"
 
@@ -193,7 +194,10 @@ async def test_a_clock_that_goes_back_loses_nothing(path: Path) -> None:
         third = await store.put(PODS + "x/b", b"2", expect=second)
         assert third == second + 1
         assert await state(store, PODS, second) == {KEY: (b"1", first), PODS + "x/b": (b"1", second)}
-        await earlier.advance(86_400)
+        async with aclosing(store.watch(PODS, after=third)) as watch:
+            await earlier.advance(86_400)
+            (expired,) = await take(watch, 1)
+        assert (expired.key, expired.previous) == (KEY, first)
         assert await state(store, PODS) == {PODS + "x/b": (b"2", third)}
     finally:
         await store.close()
