@@ -210,13 +210,18 @@ class Cacher:
         return Listing(page.items, revision, has_more=True, remaining=len(past) - limit)
 
     async def _list_stored(self, revision: Revision, selection: Selection, after: str, limit: int) -> Listing:
+        """From the store's own history. With selectors all objects are read, since the store cannot select."""
+        prefix = f"{self.prefix}{selection.namespace}/" if selection.namespace else self.prefix
+        wanted = limit if selection.is_everything else 0
         try:
-            page = await self._store.list(self.prefix, after=self.prefix + after, at=revision)
+            page = await self._store.list(prefix, after=self.prefix + after, limit=wanted, at=revision)
         except Compacted:
             raise _too_old() from None
         past = (self._read(entry.key, entry.value, entry.mod_revision) for entry in page.entries)
         matching = [cached for cached in past if cached is not None and selection.matches(cached)]
-        return self._past_page(matching, limit, revision, selection)
+        if selection.is_everything:
+            return Listing(matching, revision, has_more=page.remaining > 0, remaining=page.remaining or None)
+        return self._page(matching, limit, revision)
 
     # Watches
 
@@ -389,13 +394,6 @@ class Cacher:
             return Listing(items if isinstance(items, list) else list(items), revision)
         rest = iter(items)
         return Listing(list(islice(rest, limit)), revision, has_more=next(rest, None) is not None)
-
-    @staticmethod
-    def _past_page(items: Sequence[Cached], limit: int, revision: Revision, selection: Selection) -> Listing:
-        if not limit or len(items) <= limit:
-            return Listing(items, revision)
-        remaining = len(items) - limit if selection.is_everything else None
-        return Listing(items[:limit], revision, has_more=True, remaining=remaining)
 
 
 def _too_old() -> status.Expired:
