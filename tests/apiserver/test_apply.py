@@ -316,7 +316,14 @@ async def test_another_version_of_the_same_object(server: Harness) -> None:
 
 
 async def test_doubled_keys_are_warned_about(server: Harness) -> None:
-    body = b"{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: x, a: y}}"
+    body = b"{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: x, a: z}}"
     response = await respond(server, f"{CONFIG_MAPS}/a", body)
     assert response.status == 201
     assert "already set in map" in response.headers["warning"]
+
+
+async def test_what_one_apply_creates_does_not_change_what_the_next_write_owns(server: Harness) -> None:
+    await respond(server, f"{DEPLOYMENTS}/web", deployment())
+    other = {**deployment(), "metadata": {"name": "other"}}
+    created = await server.json("POST", DEPLOYMENTS, body=other)
+    assert "f:strategy" in created["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]

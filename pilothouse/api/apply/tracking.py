@@ -31,6 +31,7 @@ from pilothouse.api.apply.sets import FieldSet
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, format_time
 from pilothouse.api.status import BadRequest, StatusError
+from pilothouse.api.view import json_copy
 
 BEFORE_FIRST_APPLY = "before-first-apply"
 _NOBODYS = frozenset({
@@ -184,7 +185,7 @@ class Tracker:
         """
         self._check(config)
         entries: list[Object] = []
-        base = self._empty
+        base = json_copy(self._empty) if live is None else self._empty
         if live is not None:
             base = {**live, "metadata": dict(live["metadata"])}
             entries = base["metadata"].pop("managedFields", [])
