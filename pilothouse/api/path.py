@@ -117,7 +117,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        quoted = json.dumps(value, ensure_ascii=False)
+        return quoted.replace("\\u00", "\\x") if "\\u00" in quoted else quoted
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, Shown):

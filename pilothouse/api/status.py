@@ -32,7 +32,7 @@ class StatusError(Exception):
 
     code: ClassVar[int] = 500
     reason: ClassVar[str] = ""
-    has_details: ClassVar[bool] = False
+    has_details: bool = False
     """Whether details are written though there are none."""
 
     def __init__(
@@ -48,6 +48,7 @@ class StatusError(Exception):
         causes: Sequence[Cause] = (),
         retry_after_s: int = 0,
         continue_token: str = "",
+        has_details: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -61,6 +62,8 @@ class StatusError(Exception):
         self.retry_after_s = retry_after_s
         self.continue_token = continue_token
         """With which a list that expired can go on, at the price of consistency."""
+        if has_details:
+            self.has_details = True
 
     def to_object(self) -> dict[str, Any]:
         """The Status object that is sent for this error."""

@@ -24,8 +24,10 @@ from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import (
     FilterFailed,
     Rejected,
+    could_not_find,
     filter_failure,
     internal,
+    method_not_allowed,
     not_acceptable,
     page_not_found,
     unavailable,
@@ -65,6 +67,7 @@ _READS = frozenset({"get", "list", "watch"})
 _COUNTED_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
 _PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _REJECTION = b"Too many requests, please try again later.\n"
+_COLLECTION_READS = frozenset({"list", "watch"})
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
 
@@ -427,9 +430,12 @@ class ApiServer:
         if not info.is_resource:
             return await self._serve_path(call)
         endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
-        if endpoint is None or not is_addressed(endpoint, info):
-            return page_not_found()
+        if endpoint is None:
+            return self._unknown_resource(info)
+        check_address(endpoint, info)
         call.series = endpoint.series
+        if call.request.method == "HEAD" and not info.subresource:
+            raise method_not_allowed()
         if endpoint.resource.deprecation:
             call.is_deprecated = True
             call.warnings.append(endpoint.resource.deprecation)
@@ -441,7 +447,8 @@ class ApiServer:
                 call.warnings.append(warning)
         if info.verb not in endpoint.verbs or not is_routed(info):
             raise method_not_allowed()
-        call.output = endpoint.output(call.request.headers.get("accept", ""))
+        accept = call.request.headers.get("accept", "")
+        call.output = endpoint.output(accept, is_watchable=info.verb in _COLLECTION_READS)
         now = self._clock.now()
         match info.verb:
             case "get":
@@ -462,14 +469,16 @@ class ApiServer:
             case "delete":
                 return await delete(call, endpoint, now)
             case "deletecollection":
-                return await delete_collection(call, endpoint)
+                return await delete_collection(call, endpoint, now)
         raise method_not_allowed()
 
     async def _serve_subresource(self, call: Call, endpoint: Endpoint) -> Response:
         info = call.info
         subresource = endpoint.subresources.get(info.subresource)
         if subresource is None:
-            return page_not_found()
+            raise could_not_find()
+        if call.request.method == "HEAD" and not subresource.passes_methods:
+            raise method_not_allowed()
         if info.verb not in subresource.verbs and not subresource.passes_methods:
             raise method_not_allowed()
         key = (info.api_group, info.resource, info.subresource)
@@ -491,6 +500,12 @@ class ApiServer:
         raise status.StatusError(
             f"{info.group_resource}/{info.subresource} is not served by this server", code=501, reason="NotImplemented"
         )
+
+    def _unknown_resource(self, info: RequestInfo) -> Response:
+        """Upstream's router knows the paths of the groups that it serves itself, and of the others nothing."""
+        if any(resource.gvr.group == info.api_group for resource in self.resources):
+            raise could_not_find()
+        return page_not_found()
 
     async def _serve_path(self, call: Call) -> Response:
         path = call.info.path
@@ -520,11 +535,19 @@ async def answer(call: Call, endpoint: Endpoint, answerer: Answerer, now: float)
     return value_response(call, 201, await answerer(call, obj))
 
 
-def is_addressed(endpoint: Endpoint, info: RequestInfo) -> bool:
-    """Whether the path has a namespace where the kind has one; a collection may be read across all namespaces."""
+def check_address(endpoint: Endpoint, info: RequestInfo) -> None:
+    """Check that the path has a namespace where the kind has one; a collection may be read across all namespaces.
+
+    Raises NotFound, or MethodNotAllowed for what can only be read there.
+    """
     if endpoint.gvr.namespaced:
-        return bool(info.namespace) or info.verb in ("list", "watch")
-    return not info.namespace or endpoint.gvr.plural == "namespaces"
+        if info.namespace or info.verb in _COLLECTION_READS:
+            return
+        if "/" not in info.path.rstrip("/").partition(f"/{info.resource}")[2]:
+            raise method_not_allowed()
+    elif not info.namespace or endpoint.gvr.plural == "namespaces":
+        return
+    raise could_not_find()
 
 
 def is_routed(info: RequestInfo) -> bool:
@@ -535,10 +558,6 @@ def is_routed(info: RequestInfo) -> bool:
         case "update" | "patch":
             return bool(info.name)
     return True
-
-
-def method_not_allowed() -> status.MethodNotAllowed:
-    return status.MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
 def warning_header(warnings: Sequence[str]) -> str:

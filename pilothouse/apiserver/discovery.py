@@ -18,8 +18,9 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.apiserver.aggregation.discovered import RemoteVersion, groups_of
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.errors import not_acceptable, page_not_found
-from pilothouse.apiserver.negotiate import ACCEPTED, JSON, PROTOBUF, wishes
+from pilothouse.apiserver.errors import could_not_find, method_not_allowed, not_acceptable, page_not_found
+from pilothouse.apiserver.negotiate import ACCEPTED, JSON, PROTOBUF, YAML, check_representation, wishes
+from pilothouse.apiserver.present import body_response
 from pilothouse.kit.http.message import Response
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 _FIRST_GROUPS = ("apiregistration.k8s.io", "apps", "events.k8s.io")
 """Groups that come before the others, which stand in the order of their kinds."""
-_MEDIA_TYPES = {JSON: JSON, "application/*": JSON, "*/*": JSON, PROTOBUF: PROTOBUF}
-_VERSIONS = {JSON: ("v2", "v2beta1"), PROTOBUF: ("v2",)}
-"""Of the document that has everything."""
+_MEDIA_TYPES = {JSON: JSON, "application/*": JSON, "*/*": JSON, YAML: YAML, PROTOBUF: PROTOBUF}
+_VERSION = "v2"
+"""Of the document that has everything. Upstream serves v2beta1 no longer."""
 _STAGES = {"": 2, "beta": 1, "alpha": 0}
 _parse_version = re.compile(r"v(\d+)(?:(alpha|beta)(\d+))?").fullmatch
 
@@ -39,6 +40,7 @@ class Discovery:
 
     def __init__(self, resources: Sequence[Resource], *, server_address: str) -> None:
         self._resources = tuple(resources)
+        self._own_groups = frozenset(resource.gvr.group for resource in self._resources)
         self._server_address = server_address
         self._custom: Sequence[Resource] = ()
         self._remote: Sequence[RemoteVersion] = ()
@@ -106,18 +108,32 @@ class Discovery:
         return tuple(self._documents)
 
     async def serve(self, call: Call) -> Response:
-        """Answer one of `paths`, or a path below `/apis/`. Raises NotAcceptable."""
-        document = self._described().get(call.info.path.rstrip("/"))
-        if document is None:
-            return page_not_found()
+        """Answer one of `paths`, or a path below `/apis/`. Raises NotAcceptable, NotFound, MethodNotAllowed."""
+        path = call.info.path.rstrip("/")
         request = call.request
+        document = self._described().get(path)
+        if document is None:
+            if path.startswith("/api/") or path.split("/")[2] in self._own_groups:
+                raise could_not_find()
+            return page_not_found()
+        if request.method != "GET":
+            raise method_not_allowed()
+        if path != "/apis":
+            check_representation(request.headers.get("accept") or JSON, ACCEPTED)
         body, etag, content_type = document.choose(request.headers.get("accept", ""))
-        headers = {"content-type": content_type, "vary": "Accept"}
+        headers = {"content-type": content_type}
         if etag:
+            headers["vary"] = "Accept"
             headers["etag"] = etag
             if request.headers.get("if-none-match") == etag:
                 return Response(304, headers)
         return Response(200, headers, body)
+
+    async def index(self, call: Call, others: Iterable[str]) -> Response:
+        """All paths: the documents' and `others`. Raises MethodNotAllowed."""
+        if call.request.method != "GET":
+            raise method_not_allowed()
+        return body_response(call, 200, orjson.dumps({"paths": sorted({*self.paths, *others})}))
 
     def _described(self) -> Mapping[str, _Document]:
         """The documents, made anew if what is served has changed since."""
@@ -158,26 +174,26 @@ class _Document:
             if named.get("as") != "APIGroupDiscoveryList":
                 return self._form(media_type, "")
             version = named.get("v", "")
-            if (
-                self._groups is not None
-                and named.get("g") == "apidiscovery.k8s.io"
-                and version in _VERSIONS[media_type]
-            ):
+            if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version == _VERSION:
                 return self._form(media_type, version)
         raise not_acceptable(ACCEPTED)
 
     def _form(self, media_type: str, version: str) -> tuple[bytes, str, str]:
         form = self._encoded.get((media_type, version))
         if form is None:
-            form = self._encode(version) if media_type == JSON else self._translate(version)
+            form = self._encode(version) if media_type == JSON else self._translate(media_type, version)
             self._encoded[media_type, version] = form
         return form
 
-    def _translate(self, version: str) -> tuple[bytes, str, str]:
-        """The same as protobuf."""
+    def _translate(self, media_type: str, version: str) -> tuple[bytes, str, str]:
+        """The same as protobuf or YAML."""
+        body, etag, content_type = self._form(JSON, version)
+        if media_type == YAML:
+            from pilothouse.apiserver import yaml
+
+            return yaml.dump(orjson.loads(body)), etag, content_type.replace(JSON, YAML)
         from pilothouse.api.codec import protobuf
 
-        body, etag, content_type = self._form(JSON, version)
         return protobuf.encode(orjson.loads(body)), etag, content_type.replace(JSON, PROTOBUF)
 
     def _encode(self, version: str) -> tuple[bytes, str, str]:

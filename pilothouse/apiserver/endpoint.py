@@ -39,6 +39,7 @@ class Endpoint:
         self.is_converted = gvr != resource.gvr
         self.asks = False
         """Whether objects at other versions have to be asked for, in `settled`."""
+        self.is_custom = not resource.merges_strategically
         self.encoders: dict[object, Encoder] = {}
         """Encoders of watches by the form they write: shared, so that an event is encoded once for all who want the same."""
         self.series: dict[object, object] = {}
@@ -49,11 +50,12 @@ class Endpoint:
         self._registry: Registry | None = None
         self._trackers: dict[str, Tracker] = {}
 
-    def output(self, accept: str, subresource: Subresource | None = None) -> Output:
+    def output(self, accept: str, subresource: Subresource | None = None, *, is_watchable: bool = False) -> Output:
         """What form an answer takes, of the kind itself or of what a subresource speaks. Raises NotAcceptable."""
         if "protobuf" not in accept:
-            return negotiate(accept)
-        return negotiate(accept, (self if subresource is None else self.of(subresource))._has_message)
+            return negotiate(accept, is_watchable=is_watchable)
+        has_message = (self if subresource is None else self.of(subresource))._has_message
+        return negotiate(accept, has_message, is_watchable)
 
     @cached_property
     def _has_message(self) -> bool:
@@ -84,7 +86,7 @@ class Endpoint:
 
         Raises BadRequest, Invalid.
         """
-        check_identity(obj, self.gvr)
+        check_identity(obj, self.gvr, body)
 
     def check_selectable(self, fields: FieldSelector | None) -> None:
         """Raises BadRequest for a field that objects of this version cannot be selected by."""

@@ -7,14 +7,18 @@ from http import HTTPStatus
 
 import orjson
 
+from pilothouse.api.gvr import GVR
 from pilothouse.api.status import (
+    Conflict,
     InternalError,
+    MethodNotAllowed,
     NotAcceptable,
     RequestEntityTooLarge,
     ServiceUnavailable,
     StatusError,
     Timeout,
     UnsupportedMediaType,
+    conflict,
 )
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.store.base import OutcomeUnknown, StoreUnavailable, ValueTooLarge
@@ -69,9 +73,13 @@ def unavailable(error: StoreUnavailable) -> StatusError:
     return ServiceUnavailable(str(error), retry_after_s=2)
 
 
-def not_acceptable(accepted: tuple[str, ...], target: str = "") -> NotAcceptable:
-    into = f" when converting to {target}" if target else ""
-    return NotAcceptable(f"only the following media types are accepted{into}: {', '.join(accepted)}")
+def not_acceptable(accepted: tuple[str, ...]) -> NotAcceptable:
+    return NotAcceptable(f"only the following media types are accepted: {', '.join(accepted)}")
+
+
+def no_representation(available: tuple[str, ...]) -> NotAcceptable:
+    """For an `Accept` header that names nothing of what a path has; upstream's router answers it."""
+    return NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(available)}", has_details=True)
 
 
 def unsupported_media_type(accepted: tuple[str, ...]) -> UnsupportedMediaType:
@@ -88,9 +96,25 @@ class Rejected(Exception):
         self.retry_after_s = retry_after_s
 
 
+def precondition_failed(gvr: GVR, namespace: str, name: str, field: str, wanted: str, found: str) -> Conflict:
+    """For a write that is meant for another object of the same name, or another state of it."""
+    key = "/".join(part for part in ("/registry", gvr.plural, namespace, name) if part)
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
+    )
+    return conflict(gvr.plural, gvr.group, name, why)
+
+
 def could_not_find() -> StatusError:
     """The answer for a path that no resource and no handler serves."""
-    return StatusError("the server could not find the requested resource", code=404, reason="NotFound")
+    return StatusError(
+        "the server could not find the requested resource", code=404, reason="NotFound", has_details=True
+    )
+
+
+def method_not_allowed() -> MethodNotAllowed:
+    return MethodNotAllowed("the server does not allow this method on the requested resource", has_details=True)
 
 
 def page_not_found() -> Response:

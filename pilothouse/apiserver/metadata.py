@@ -13,7 +13,7 @@ from pilothouse.api.meta import Object, format_time
 from pilothouse.api.status import BadRequest
 
 _WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
-_KEPT_ON_UPDATE = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
 _SUFFIX_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _GENERATED_BASE_LIMIT = 58
@@ -70,19 +70,28 @@ def check_name(obj: Mapping[str, Any], namespace: str, name: str) -> None:
     own = metadata.get("name") or ""
     if own != name:
         if not own:
-            raise BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+            raise no_name(name)
         raise BadRequest(f"the name of the object ({own}) does not match the name on the URL ({name})")
 
 
+def no_name(name: str) -> BadRequest:
+    """For an object that does not tell its name, though the path does."""
+    return BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+
+
 def keep_system_fields(metadata: Object, old: Mapping[str, Any]) -> None:
-    """Carry over to an update what only the server sets; managedFields apart."""
+    """Carry over to an update what only the server sets; managedFields apart.
+
+    The marks of a deletion that did not happen are left, for the validation to refuse.
+    """
     if not metadata.get("uid"):
         metadata["uid"] = old.get("uid", "")
-    for field in _KEPT_ON_UPDATE:
-        if field in old:
-            metadata[field] = old[field]
-        else:
-            metadata.pop(field, None)
+    if "creationTimestamp" in old:
+        metadata["creationTimestamp"] = old["creationTimestamp"]
+    if "deletionTimestamp" in old:
+        metadata["deletionTimestamp"] = old["deletionTimestamp"]
+    if "deletionGracePeriodSeconds" in old:
+        metadata.setdefault("deletionGracePeriodSeconds", old["deletionGracePeriodSeconds"])
     if "generation" in old:
         metadata["generation"] = old["generation"]
     else:

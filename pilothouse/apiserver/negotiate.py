@@ -7,7 +7,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from pilothouse.apiserver.errors import not_acceptable
+from pilothouse.apiserver.errors import no_representation, not_acceptable
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -23,7 +23,9 @@ class Shape(Enum):
     WHOLE = ""
     TABLE = "Table"
     PARTIAL = "PartialObjectMetadata"
-    """Metadata alone, of an object or of every item of a list."""
+    """Metadata alone."""
+    PARTIAL_LIST = "PartialObjectMetadataList"
+    """Metadata alone, of every item of a list."""
 
 
 class Output(NamedTuple):
@@ -40,26 +42,26 @@ _MEDIA_TYPES = {
     "application/json": JSON,
     "application/*": JSON,
     "*/*": JSON,
-    "": JSON,
     "application/yaml": YAML,
     PROTOBUF: PROTOBUF,
 }
 _SHAPES = {
     "Table": Shape.TABLE,
     "PartialObjectMetadata": Shape.PARTIAL,
-    "PartialObjectMetadataList": Shape.PARTIAL,
+    "PartialObjectMetadataList": Shape.PARTIAL_LIST,
 }
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str, has_message: bool = True) -> Output:
+def negotiate(accept: str, has_message: bool = True, is_watchable: bool = False) -> Output:
     """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable.
 
     `has_message` is whether what is asked for can be written as protobuf; its metadata always can, and tables never.
+    `is_watchable` is whether it is a collection, which can be watched as well.
     """
     if accept in ("", "*/*", JSON):
         return PLAIN
-    target = ""
+    check_representation(accept, (*ACCEPTED, *STREAMED) if is_watchable else ACCEPTED)
     for media_range, parameters in wishes(accept):
         media_type = _MEDIA_TYPES.get(media_range)
         if media_type is None:
@@ -72,12 +74,23 @@ def negotiate(accept: str, has_message: bool = True) -> Output:
                 continue
             return PLAIN if media_type == JSON else Output(media_type, Shape.WHOLE)
         shape = _SHAPES.get(wanted)
-        version = parameters.get("v", "v1")
+        version = parameters.get("v", "")
         is_known = parameters.get("g", "") == "meta.k8s.io" and version in ("v1", "v1beta1")
         if shape is not None and is_known and (media_type != PROTOBUF or shape is not Shape.TABLE):
             return Output(media_type, shape, version)
-        target = f"{wanted}.{version}.{parameters.get('g', '')}"
-    raise not_acceptable(ACCEPTED, target)
+    raise not_acceptable(ACCEPTED)
+
+
+def check_representation(accept: str, available: tuple[str, ...]) -> None:
+    """Raises NotAcceptable if `accept` names none of the media types `available`, whatever their parameters.
+
+    Upstream's router decides so before anything else looks at the header. Of wildcards it knows `*/*` alone.
+    """
+    for item in accept.split(","):
+        media_range = item.partition(";")[0].strip()
+        if media_range == "*/*" or media_range in available:
+            return
+    raise no_representation(available)
 
 
 def wishes(accept: str) -> list[tuple[str, dict[str, str]]]:
@@ -92,7 +105,7 @@ def wishes(accept: str) -> list[tuple[str, dict[str, str]]]:
 
 def _parameter(part: str) -> tuple[str, str]:
     name, _, value = part.partition("=")
-    return name.strip().lower(), value.strip().strip('"')
+    return name.strip().lower(), value.strip()
 
 
 def _quality(text: str) -> float:

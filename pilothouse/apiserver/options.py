@@ -5,6 +5,7 @@ Source: apimachinery `meta/v1/types.go` and `meta/v1/validation`, `meta/internal
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,12 +23,16 @@ from pilothouse.api.path import (
 from pilothouse.api.schema import FieldValidation
 from pilothouse.api.selector import FieldSelector, LabelSelector, parse_fields, parse_labels
 from pilothouse.api.status import BadRequest
-from pilothouse.apiserver.decode import decode
+from pilothouse.apiserver.decode import decode, json_type
 from pilothouse.apiserver.route import Query, is_true
+from pilothouse.store.base import Revision
 
 _META_GROUP = "meta.k8s.io"
 _FIELD_MANAGER_LIMIT = 128
 _PROPAGATION = ("Foreground", "Background", "Orphan")
+_MAX_INT64 = 2**63 - 1
+_MAX_UINT64 = 2**64 - 1
+_is_integer = re.compile(r"[+-]?[0-9]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,8 @@ def write_options(query: Query, kind: str, *, is_apply: bool = False) -> WriteOp
         for position, char in enumerate(manager)
         if not char.isprintable()
     )
-    dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
+    dry_run = query.get("dryRun", "All")
+    if dry_run != "All":
         errors.append(not_supported(Path("dryRun"), [dry_run], ["All"]))
     checking = query.get("fieldValidation", "") or "Warn"
     if checking not in ("Ignore", "Warn", "Strict"):
@@ -82,7 +87,7 @@ def write_options(query: Query, kind: str, *, is_apply: bool = False) -> WriteOp
     if errors:
         raise invalid_object(_META_GROUP, kind, "", errors)
     force = is_apply and is_true(query.get("force", "false"))
-    return WriteOptions(bool(dry_run), manager, FieldValidation(checking), kind, force)
+    return WriteOptions("dryRun" in query, manager, FieldValidation(checking), kind, force)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +130,23 @@ _NO_DELETE_OPTIONS = DeleteOptions()
 def delete_options(query: Query, body: bytes, headers: Mapping[str, str]) -> DeleteOptions:
     """From the body or, where there is none, the query. Raises BadRequest, Invalid."""
     if body:
-        options, _ = decode(body, headers, "DeleteOptions")
+        options, _ = decode(body, headers, "")
         if options.get("kind", "DeleteOptions") != "DeleteOptions":
-            raise BadRequest("decoded object cannot be converted to DeleteOptions")
+            raise BadRequest(
+                f'no kind "{options["kind"]}" is registered for version "{options.get("apiVersion", "")}" in scheme '
+                '"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"'
+            )
         return delete_options_of(options)
     if not query:
         return _NO_DELETE_OPTIONS
     given: dict[str, Any] = {}
     if "gracePeriodSeconds" in query:
-        given["gracePeriodSeconds"] = _integer(query, "gracePeriodSeconds")
-    if query.get("propagationPolicy"):
+        given["gracePeriodSeconds"] = _integer(query["gracePeriodSeconds"])
+    if "propagationPolicy" in query:
         given["propagationPolicy"] = query["propagationPolicy"]
     if "orphanDependents" in query:
         given["orphanDependents"] = is_true(query["orphanDependents"])
-    if query.get("dryRun"):
+    if "dryRun" in query:
         given["dryRun"] = [query["dryRun"]]
     return delete_options_of(given)
 
@@ -151,15 +159,18 @@ def delete_options_of(options: Mapping[str, Any]) -> DeleteOptions:
     orphan = options.get("orphanDependents")
     dry_run = options.get("dryRun") or []
     preconditions = options.get("preconditions") or {}
-    for name, value, type_ in (
-        ("gracePeriodSeconds", grace, int),
-        ("propagationPolicy", propagation, str),
-        ("orphanDependents", orphan, bool),
-        ("dryRun", dry_run, list),
-        ("preconditions", preconditions, dict),
+    for name, value, type_, go_type in (
+        ("gracePeriodSeconds", grace, int, "int64"),
+        ("propagationPolicy", propagation, str, "v1.DeletionPropagation"),
+        ("orphanDependents", orphan, bool, "bool"),
+        ("dryRun", dry_run, list, "[]string"),
+        ("preconditions", preconditions, dict, "v1.Preconditions"),
     ):
         if value is not None and (not isinstance(value, type_) or (type_ is int and isinstance(value, bool))):
-            raise BadRequest(f"DeleteOptions.{name} has the wrong type: {value!r}")
+            found = f"number {value}" if isinstance(value, float) else json_type(value)
+            raise BadRequest(
+                f"json: cannot unmarshal {found} into Go struct field DeleteOptions.{name} of type {go_type}"
+            )
     if orphan is not None and propagation is not None:
         errors.append(
             invalid(
@@ -211,29 +222,49 @@ def list_options(query: Query, *, is_watch: bool) -> ListOptions:
     options = ListOptions(
         labels=parse_labels(query["labelSelector"]) if query.get("labelSelector") else None,
         fields=parse_fields(query["fieldSelector"]) if query.get("fieldSelector") else None,
-        limit=_integer(query, "limit"),
+        limit=_integer(query["limit"]) if "limit" in query else 0,
         continue_token=query.get("continue", ""),
         resource_version=query.get("resourceVersion", ""),
         resource_version_match=query.get("resourceVersionMatch", ""),
-        timeout_s=_integer(query, "timeoutSeconds") if query.get("timeoutSeconds") else None,
+        timeout_s=_integer(query["timeoutSeconds"]) if "timeoutSeconds" in query else None,
         allow_bookmarks=is_true(query.get("allowWatchBookmarks", "false")),
         send_initial_events=None if send_initial is None else is_true(send_initial),
     )
     if query.get("shardSelector"):
         raise BadRequest("shardSelector is not supported: the feature ShardedListAndWatch is off")
+    if is_watch and "watch" in query:
+        options = _with_initial_events(options)
     errors = _watch_faults(options) if is_watch else _list_faults(options)
-    if options.limit < 0:
-        errors.append(invalid(Path("limit"), options.limit, "must be greater than or equal to 0"))
     if errors:
         raise invalid_object(_META_GROUP, "ListOptions", "", errors)
-    if options.resource_version and not options.resource_version.isdigit():
-        raise invalid_object(
-            _META_GROUP,
-            "ListOptions",
-            "",
-            [invalid(Path("resourceVersion"), options.resource_version, "must be an unsigned integer")],
-        )
     return options
+
+
+def _with_initial_events(options: ListOptions) -> ListOptions:
+    """A watch that asks for the present state first is one of the newer kind, though it does not say so."""
+    if (
+        options.send_initial_events is None
+        and not options.resource_version_match
+        and options.resource_version in ("", "0")
+    ):
+        return replace(options, send_initial_events=True, resource_version_match="NotOlderThan")
+    return options
+
+
+def revision_of(text: str) -> Revision:
+    """The `resourceVersion` of a request; 0 for an empty one. Raises BadRequest."""
+    if not text:
+        return Revision(0)
+    if text.isascii() and text.isdigit():
+        revision = int(text)
+        if revision <= _MAX_UINT64:
+            return Revision(min(revision, _MAX_INT64))
+        why = "value out of range"
+    else:
+        why = "invalid syntax"
+    raise BadRequest(
+        f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": {why}'
+    )
 
 
 def _list_faults(options: ListOptions) -> list[FieldError]:
@@ -274,9 +305,12 @@ def _watch_faults(options: ListOptions) -> list[FieldError]:
     return errors
 
 
-def _integer(query: Query, name: str) -> int:
-    text = query.get(name, "")
-    try:
-        return int(text) if text else 0
-    except ValueError:
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax ({name})') from None
+def _integer(text: str) -> int:
+    """A 64-bit integer as upstream reads one. Raises BadRequest."""
+    why = "invalid syntax"
+    if _is_integer(text):
+        number = int(text)
+        if -_MAX_INT64 - 1 <= number <= _MAX_INT64:
+            return number
+        why = "value out of range"
+    raise BadRequest(f'strconv.ParseInt: parsing "{text}": {why}')

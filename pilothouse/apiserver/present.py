@@ -50,6 +50,11 @@ async def object_response(call: Call, endpoint: Endpoint, code: int, wire: bytes
         return value_response(call, code, _table(endpoint, [obj], call.query, output, now, _revision_of(obj)))
     if output.shape is Shape.PARTIAL:
         return value_response(call, code, partial(obj, output.version))
+    if output.shape is Shape.PARTIAL_LIST:
+        raise NotAcceptable(
+            "you requested PartialObjectMetadataList, but the requested object is not a list "
+            f"({_go_type(endpoint, 'Unstructured')})"
+        )
     return value_response(call, code, obj)
 
 
@@ -70,6 +75,11 @@ async def list_response(call: Call, endpoint: Endpoint, listing: Listing, contin
         if output is PLAIN:
             return body_response(call, 200, body)
         return value_response(call, 200, orjson.loads(body))
+    if output.shape is Shape.PARTIAL:
+        raise NotAcceptable(
+            "you requested PartialObjectMetadata, but the requested object is a list "
+            f"({_go_type(endpoint, 'Unstructured', 'List')})"
+        )
     # One at a time: thousands of decoded objects at once would keep the garbage collector busier than the decoder.
     items = (endpoint.from_stored(cached.object()) for cached in listing.items)
     if output.shape is Shape.TABLE:
@@ -151,7 +161,8 @@ def _packed_response(request: Request, code: int, headers: dict[str, str], body:
 def error_response(error: StatusError, accept: str) -> Response:
     """A failure in the form that the client wants its answers in; in JSON if that cannot be had."""
     response = errors.error_response(error)
-    if "protobuf" not in accept and "yaml" not in accept:
+    if ("protobuf" not in accept and "yaml" not in accept) or "as=" in accept:
+        # A failure has no columns and no metadata to be shown by.
         return response
     try:
         media_type = negotiate(accept).media_type
@@ -166,6 +177,13 @@ def error_response(error: StatusError, accept: str) -> Response:
 
         return Response(response.status, {**response.headers, **_PROTOBUF_HEADERS}, protobuf.encode(error.to_object()))
     return response
+
+
+def _go_type(endpoint: Endpoint, custom: str, suffix: str = "") -> str:
+    """What upstream calls the type that it holds an object in, which its messages tell."""
+    if endpoint.is_custom:
+        return f"*unstructured.{custom}{suffix}"
+    return f"*{endpoint.gvr.group.partition('.')[0] or 'core'}.{endpoint.gvr.kind}{suffix}"
 
 
 def partial(obj: Mapping[str, Any], version: str = "v1") -> Object:
@@ -185,16 +203,17 @@ def watch_encoder(call: Call, endpoint: Endpoint, plain: Encoder, clock_now: Any
     if output.media_type == PROTOBUF:
         frames = endpoint.encoders.get(output)
         if frames is None:
-            lines = PartialLines(endpoint, output.version) if output.shape is Shape.PARTIAL else ObjectLines(endpoint)
+            is_partial = output.shape is not Shape.WHOLE
+            lines = PartialLines(endpoint, output.version) if is_partial else ObjectLines(endpoint)
             frames = endpoint.encoders[output] = MessageFrames(endpoint, lines)
         return frames
     if output.shape is Shape.WHOLE:
         if not endpoint.is_converted:
             return plain
         return endpoint.encoders.setdefault("converted", ConvertedLines(endpoint))
-    if output.shape is Shape.PARTIAL:
+    if output.shape is not Shape.TABLE:
         return endpoint.encoders.setdefault(output, PartialLines(endpoint, output.version))
-    key = (output, call.query.get("includeObject", ""))
+    key = (output, included(call.query))
     encoder = endpoint.encoders.get(key)
     if encoder is None:
         encoder = endpoint.encoders[key] = TableLines(endpoint, output, call.query, clock_now)
@@ -340,12 +359,21 @@ def _table(
 ) -> Object:
     from pilothouse.api.printing import to_table
 
-    include = query.get("includeObject", "") or "Metadata"
-    if include not in ("None", "Metadata", "Object"):
-        raise BadRequest(f'unrecognized includeObject value: "{include}"')
+    include = included(query)
     return to_table(
         endpoint.resource, objects, now, metadata=metadata, include=include, version=output.version, headers=headers
     )
+
+
+def included(query: Mapping[str, str]) -> str:
+    """What a table's rows carry of their objects. Raises BadRequest."""
+    include = query.get("includeObject", "") or "Metadata"
+    if include not in ("None", "Metadata", "Object"):
+        raise BadRequest(
+            f'Unable to convert to Table as requested: includeObject: Invalid value: "{include}": '
+            "must be 'Metadata', 'Object', 'None', or empty"
+        )
+    return include
 
 
 def _wants_gzip(request: Request) -> bool:

@@ -218,7 +218,7 @@ def _paths(
     is_stopping: Callable[[], bool],
 ) -> dict[str, Connector]:
     paths: dict[str, Connector] = {"/version": version.serve}
-    paths |= dict.fromkeys(("/apis/", *discovery.paths), discovery.serve)
+    paths |= dict.fromkeys(("/api/", "/apis/", *discovery.paths), discovery.serve)
     paths |= dict.fromkeys(("/openapi/v2", "/openapi/v3", "/openapi/v3/"), openapi.serve)
     health, readiness = _store_checks(stores, options)
     first = {"ping": ping, "log": ping, **health}
@@ -234,4 +234,6 @@ def _paths(
         checks = ready if name == "readyz" else {**first, **progress.checks()}
         paths |= Health(name, checks, outcomes).paths()
     paths["/metrics/slis"] = Page(outcomes.families).serve
+    named = tuple(path for path in (*paths, "/metrics") if not path.endswith("/"))
+    paths["/"] = lambda call: discovery.index(call, named)
     return paths

@@ -66,7 +66,7 @@ def owners(obj: Object) -> dict[tuple[str, str, str], Any]:
         (b"{}", "fieldManager=m", 400, "invalid object type: /, Kind="),
         (b"[]", "fieldManager=m", 400, "error decoding YAML"),
         (b"a: [", "fieldManager=m", 400, "error decoding YAML"),
-        (b"", "fieldManager=m", 400, "error decoding YAML"),
+        (b"", "fieldManager=m", 400, "invalid object type: /, Kind="),
         (b"{apiVersion: v1, kind: Pod}", "fieldManager=m", 400, "invalid object type: /v1, Kind=Pod"),
         (b"{apiVersion: v1, kind: ConfigMap}", "fieldManager=m", 400, "name must be provided"),
         (
@@ -96,7 +96,7 @@ def owners(obj: Object) -> dict[tuple[str, str, str], Any]:
             "uid mismatch: the provided object specified uid u, and no existing object was found",
         ),
         (
-            b"{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: x, a: y}}",
+            b"{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: x, a: z}}",
             "fieldManager=m&fieldValidation=Strict",
             400,
             'key "a" already set in map',

@@ -296,7 +296,7 @@ async def test_strategic_merge_is_not_understood(server):
     await server.json("POST", V1, body=crontab())
     answer = await server.patch(f"{V1}/a", {"spec": {"replicas": 1}}, "strategic-merge-patch+json")
     assert answer["code"] == 415
-    assert "application/merge-patch+json" in answer["message"]
+    assert answer["message"] == "415: Unsupported Media Type"
 
 
 async def test_server_side_apply(server):

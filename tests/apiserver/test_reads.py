@@ -78,7 +78,7 @@ def test_negotiation(accept: str, output: Output) -> None:
 
 @pytest.mark.parametrize(
     "accept",
-    [f"{PROTOBUF};as=Table;v=v1;g=meta.k8s.io", "text/html", "application/json;as=Table;v=v7;g=x"],
+    [f"{PROTOBUF};as=Table;v=v1;g=meta.k8s.io", "application/json;as=Table;v=v7;g=x", "application/json;as=Table"],
 )
 def test_what_cannot_be_given_is_refused(accept: str) -> None:
     with pytest.raises(status.NotAcceptable, match="only the following media types are accepted"):
@@ -123,7 +123,11 @@ async def test_forms_of_one_object(server: Harness) -> None:
 async def test_forms_of_a_list(server: Harness) -> None:
     table = await server.json("GET", CONFIG_MAPS, headers=TABLE)
     assert [row["cells"][0] for row in table["rows"]] == ["a", "b", "c", "d"]
-    partial = await server.json("GET", CONFIG_MAPS, headers=PARTIAL)
+    refused = await server.json("GET", CONFIG_MAPS, headers=PARTIAL)
+    assert (refused["code"], "is a list (*core.ConfigMapList)" in refused["message"]) == (406, True)
+    headers = {"accept": PARTIAL["accept"].replace("Metadata;", "MetadataList;")}
+    assert (await server.json("GET", f"{CONFIG_MAPS}/a", headers=headers))["code"] == 406
+    partial = await server.json("GET", CONFIG_MAPS, headers=headers)
     assert partial["kind"] == "PartialObjectMetadataList"
     assert len(partial["items"]) == 4
     whole = await server.json("GET", CONFIG_MAPS)
@@ -163,7 +167,7 @@ async def test_pages_show_one_state(server: Harness) -> None:
     [
         ("continue=nonsense", 400),
         ("limit=x", 400),
-        ("resourceVersion=x", 422),
+        ("resourceVersion=x", 400),
         ("resourceVersionMatch=Exact", 422),
         ("resourceVersionMatch=Sometimes&resourceVersion=1", 422),
         ("sendInitialEvents=true", 422),
@@ -262,9 +266,10 @@ async def test_a_watch_with_bookmarks_gets_a_last_one_just_before_its_end(server
     await server.client.create(gvr.CONFIG_MAPS, config_map("z"))
     await server.clock.advance(2)
     events = [orjson.loads(line) async for chunk in response.body for line in chunk.splitlines()]
-    assert [event["type"] for event in events] == [*["ADDED"] * 4, "BOOKMARK", "ADDED"]
+    assert [event["type"] for event in events] == [*["ADDED"] * 4, "BOOKMARK", "BOOKMARK", "ADDED"]
     pod_version = (await server.client.get(gvr.PODS, "default", "p"))["metadata"]["resourceVersion"]
-    assert events[4]["object"]["metadata"] == {"resourceVersion": pod_version}
+    assert "k8s.io/initial-events-end" in events[4]["object"]["metadata"]["annotations"]
+    assert events[5]["object"]["metadata"] == {"resourceVersion": pod_version}
 
 
 async def test_stopping_ends_watches(server: Harness) -> None:

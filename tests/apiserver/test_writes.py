@@ -33,11 +33,11 @@ def server() -> Harness:
         (b'{"kind":"Pod","apiVersion":"v1"}', 'Pod in version "v1" cannot be handled as a ConfigMap'),
         (
             b'{"kind":"ConfigMap","apiVersion":"v2"}',
-            "the API version in the data (v2) does not match the expected API version (v1)",
+            'no kind "ConfigMap" is registered for version "v2"',
         ),
         (b'{"metadata":{"name":"a","namespace":"other"}}', "the namespace of the provided object does not match"),
         (b'{"metadata":[]}', "metadata"),
-        (b'{"kind":[1],"metadata":{"name":"a"}}', "cannot be handled as a ConfigMap"),
+        (b'{"kind":[1],"metadata":{"name":"a"}}', "apiVersion and kind must be text"),
     ],
 )
 async def test_a_bad_body_is_a_bad_request(server: Harness, body: bytes, message: str) -> None:

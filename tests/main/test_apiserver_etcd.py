@@ -191,6 +191,7 @@ class TestServers:
                 client = Client(InProcessTransport(app.handle))
                 await client.create(gvr.CONFIG_MAPS, config("a"))
                 async with client.watch(gvr.CORE_EVENTS, namespace="default") as events:
+                    assert (await anext(events)).type == "BOOKMARK"
                     made = await client.create(gvr.CORE_EVENTS, event("e"))
                     assert (await anext(events)).obj == made
                 assert (await client.list(gvr.CORE_EVENTS)).items == [made]

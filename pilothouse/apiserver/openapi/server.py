@@ -22,7 +22,7 @@ from pilothouse import __version__
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
-from pilothouse.api.status import NotAcceptable, NotFound
+from pilothouse.api.status import NotAcceptable
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.negotiate import wishes
 from pilothouse.apiserver.openapi import documents, gnostic
@@ -64,7 +64,7 @@ class OpenApi:
         self._made = {key: made for key, made in self._made.items() if key[0] != "v2"}
 
     async def serve(self, call: Call) -> Response:
-        """Raises NotFound for a group version that is not served, NotAcceptable where no form is wanted that there is."""
+        """A group version that is not served is answered with 404 and nothing more. Raises NotAcceptable."""
         path = call.info.path.rstrip("/")
         media_type = _choose(
             call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if path == V2_PATH else _MEDIA_TYPES
@@ -78,7 +78,7 @@ class OpenApi:
             for each in self._remote:
                 if name in each.description.version_3:
                     return await each.serve(call)
-            raise NotFound("the server could not find the requested resource")
+            return Response(404)
         digest = self._hash(name)
         wanted = parse_qs(call.request.query).get("hash", [""])[0]
         if wanted and wanted != digest:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from pilothouse.api.gvr import PODS
 from pilothouse.api.kinds.core.pod import POD
 from pilothouse.api.meta import Object, with_condition
 from pilothouse.api.path import FieldError, Path, invalid_object, not_supported, required
 from pilothouse.api.resource import Resource
-from pilothouse.api.status import BadRequest, Conflict, conflict
+from pilothouse.api.status import BadRequest, Conflict
 from pilothouse.api.validate.pod_resize import validate_pod_resize
 from pilothouse.api.validate.pod_update import validate_ephemeral_containers_update
 from pilothouse.api.view import json_copy
@@ -20,6 +21,7 @@ from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.errors import precondition_failed
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.ownership import keep
 from pilothouse.apiserver.present import object_response, value_response
@@ -52,6 +54,8 @@ class PodBinding:
 async def _bind(call: Call, registry: Registry, binding: Object, options: WriteOptions, now: float) -> Response:
     metadata = binding["metadata"]
     name = metadata.get("name", "")
+    if not name and not call.info.name:
+        raise BadRequest("Name parameter required.")
     if name != (call.info.name or name):
         raise BadRequest("name in URL does not match name in Binding object")
     _check_binding(binding)
@@ -104,8 +108,9 @@ def _check_pod(pod: Mapping[str, Any], binding: Mapping[str, Any]) -> None:
     name = metadata["name"]
     for key, text in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         if binding.get(key) and binding[key] != metadata.get(key):
-            why = f"Precondition failed: {text} in precondition: {binding[key]}, {text} in object meta: {metadata.get(key)}"
-            raise conflict("pods", "", name, why)
+            raise precondition_failed(
+                PODS, metadata.get("namespace", ""), name, text, binding[key], metadata.get(key, "")
+            )
     why = ""
     if "deletionTimestamp" in metadata:
         why = f"pod {name} is being deleted, cannot be assigned to a host"
@@ -230,7 +235,7 @@ def _applying(
     take: Callable[[Object, Mapping[str, Any]], None],
     now: float,
 ) -> Change:
-    config = configuration(call, options)
+    config = configuration(call)
 
     async def change(present: Object) -> Object:
         sent = applied(call, endpoint, options, json_copy(present), config, now)

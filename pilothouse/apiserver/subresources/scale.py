@@ -6,32 +6,41 @@ Source: `pkg/registry/apps/deployment/storage`, `autoscaling/v1.Scale`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from pilothouse.api import selector
 from pilothouse.api.apply.scale import from_scale, to_scale
+from pilothouse.api.kinds.columns import AGE, NAME, number
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.resource import ScalePaths
 from pilothouse.api.schema import schema_of
-from pilothouse.api.status import conflict
+from pilothouse.api.status import OBJECT_MODIFIED, conflict
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import check_identity, decode
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import internal
+from pilothouse.apiserver.errors import internal, precondition_failed
+from pilothouse.apiserver.negotiate import Shape
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.ownership import keep, take
-from pilothouse.apiserver.present import value_response
+from pilothouse.apiserver.present import object_response, value_response
 from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.tracking import manager_of
 from pilothouse.apiserver.verbs.apply import configuration, is_apply
 from pilothouse.apiserver.verbs.patch_body import Patch
 from pilothouse.kit.http.message import Response
 
+_COLUMNS = (
+    replace(NAME, format=""),
+    number("Desired", "spec", "replicas", description="How many replicas there are to be."),
+    number("Available", "status", "replicas", description="How many replicas there are."),
+    AGE,
+)
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -45,7 +54,7 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
         obj = await endpoint.loaded(cached)
         if paths.needs_replicas and _at(obj, paths.replicas) is None:
             raise internal(f'the spec replicas field ".{".".join(paths.replicas)}" does not exist')
-        return value_response(call, 200, scale_of(obj, paths))
+        return await _answer(call, endpoint, scale_of(obj, paths), now)
     applies = info.verb == "patch" and is_apply(call)
     options = write_options(call.query, "UpdateOptions" if info.verb == "update" else "PatchOptions", is_apply=applies)
     write = Write(
@@ -64,10 +73,11 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
         def wanted(old: Object) -> Object:
             return tracked(old, json_copy(sent))
     elif applies:
-        config = configuration(call, options)
+        config = configuration(call)
 
         def wanted(old: Object) -> Object:
-            scale = tracker.apply(old, json_copy(config), options.field_manager, now, force=options.force)
+            scale = tracker.apply(old, json_copy(config.config), options.field_manager, now, force=options.force)
+            config.check(call, options)
             call.warnings.extend(spoken.schema.load(scale, strict=options.field_validation))
             return scale
     else:
@@ -91,7 +101,17 @@ async def serve(call: Call, endpoint: Endpoint, now: float) -> Response:
     wire = await registry.update(
         change, write, check=endpoint.resource.validate_update if paths.needs_replicas else None
     )
-    return value_response(call, 200, scale_of(orjson.loads(endpoint.wire(await endpoint.answered(wire))), paths))
+    return await _answer(
+        call, endpoint, scale_of(orjson.loads(endpoint.wire(await endpoint.answered(wire))), paths), now
+    )
+
+
+async def _answer(call: Call, endpoint: Endpoint, scale: Object, now: float) -> Response:
+    if call.output.shape is Shape.WHOLE:
+        return value_response(call, 200, scale)
+    spoken = endpoint.of(endpoint.subresources["scale"])
+    spoken.resource = replace(spoken.resource, columns=_COLUMNS)
+    return await object_response(call, spoken, 200, orjson.dumps(scale), now)
 
 
 def scale_of(obj: Mapping[str, Any], paths: ScalePaths) -> Object:
@@ -130,13 +150,12 @@ def _check(scale: Mapping[str, Any], present: Mapping[str, Any], endpoint: Endpo
     if replicas < 0 and not (endpoint.resource.scale or ScalePaths()).needs_replicas:
         fault = invalid(Path("spec.replicas"), replicas, "must be greater than or equal to 0")
         raise invalid_object("autoscaling", "Scale", metadata.get("name", ""), [fault])
-    for name, text in (("uid", "UID"), ("resourceVersion", "resourceVersion")):
-        if metadata.get(name) and metadata[name] != present["metadata"].get(name):
-            why = (
-                f"Precondition failed: {text} in precondition: {metadata[name]}, "
-                f"{text} in object meta: {present['metadata'].get(name)}"
-            )
-            raise conflict(gvr.plural, gvr.group, metadata["name"], why)
+    found = present["metadata"]
+    if metadata.get("uid") and metadata["uid"] != found.get("uid"):
+        namespace = found.get("namespace", "")
+        raise precondition_failed(gvr, namespace, metadata["name"], "UID", metadata["uid"], found.get("uid", ""))
+    if metadata.get("resourceVersion") and metadata["resourceVersion"] != found.get("resourceVersion"):
+        raise conflict(gvr.plural, gvr.group, metadata["name"], OBJECT_MODIFIED)
 
 
 def _at(obj: Mapping[str, Any], path: tuple[str, ...]) -> Any:

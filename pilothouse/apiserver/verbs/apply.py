@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import orjson
 
 from pilothouse.api.meta import Object
@@ -12,7 +14,7 @@ from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver import ownership
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.decode import media_type
+from pilothouse.apiserver.decode import json_type, media_type
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.present import object_response
@@ -33,9 +35,9 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Of an object, which is created if it does not exist, or of its status. Raises BadRequest, Conflict, Invalid, Forbidden."""
     info = call.info
     options = write_options(call.query, "PatchOptions", is_apply=True)
-    config = configuration(call, options)
+    config = configuration(call)
     if call.recorded is not None:
-        call.recorded(config)
+        call.recorded(config.config)
     registry = await endpoint.registry()
     write = Write(
         call.user,
@@ -72,6 +74,7 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
             gvr = endpoint.gvr
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise conflict(gvr.plural, gvr.group, info.name, why)
+        draft["metadata"].pop("resourceVersion", None)
         try:
             return await object_response(call, endpoint, 201, await registry.create(draft, write), now)
         except AlreadyExists as error:
@@ -80,31 +83,46 @@ async def apply(call: Call, endpoint: Endpoint, now: float) -> Response:
     raise missing
 
 
-def configuration(call: Call, options: WriteOptions) -> Object:
-    """The decoded body, which may be JSON as well. Raises BadRequest."""
-    body = call.request.body
-    problems: list[str] = []
-    if body[:1] == b"{":
-        try:
-            config = orjson.loads(body)
-            problems = [
-                f'key "{path.rpartition(".")[2]}" already set in map' for path in duplicate_fields(body, config)
-            ]
-        except orjson.JSONDecodeError:
-            config, problems = _yaml(body)
-    else:
-        config, problems = _yaml(body)
-    if not isinstance(config, dict):
-        raise BadRequest(
-            "error decoding YAML: json: cannot unmarshal value into Go value of type map[string]interface {}"
-        )
-    if problems and options.field_validation is not FieldValidation.IGNORE:
-        listed = "\n  ".join(problems)
+class Configuration(NamedTuple):
+    """What a client applies."""
+
+    config: Object
+    duplicates: list[str]
+    """What is to be said of keys that stand twice."""
+
+    def check(self, call: Call, options: WriteOptions) -> None:
+        """Tell of duplicate keys; after the configuration was merged, as conflicts count more. Raises BadRequest."""
+        if not self.duplicates or options.field_validation is FieldValidation.IGNORE:
+            return
+        listed = "\n  ".join(self.duplicates)
         text = f"error converting YAML to JSON: yaml: unmarshal errors:\n  {listed}"
         if options.field_validation is FieldValidation.STRICT:
             raise BadRequest(f"error strict decoding YAML: {text}")
         call.warnings.append(text.replace("\n", " "))
-    return config
+
+
+def configuration(call: Call) -> Configuration:
+    """The decoded body, which may be JSON as well. Raises BadRequest."""
+    body = call.request.body
+    duplicates: list[str] = []
+    if body[:1] == b"{":
+        try:
+            config = orjson.loads(body)
+            duplicates = [
+                f'key "{path.rpartition(".")[2]}" already set in map' for path in duplicate_fields(body, config)
+            ]
+        except orjson.JSONDecodeError:
+            config, duplicates = _yaml(body)
+    else:
+        config, duplicates = _yaml(body)
+    if config is None:
+        raise BadRequest("invalid object type: /, Kind=")
+    if not isinstance(config, dict):
+        raise BadRequest(
+            f"error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {json_type(config)} "
+            "into Go value of type map[string]interface {}"
+        )
+    return Configuration(config, duplicates)
 
 
 def _yaml(body: bytes) -> tuple[object, list[str]]:
@@ -118,11 +136,12 @@ def _yaml(body: bytes) -> tuple[object, list[str]]:
 
 
 def applied(
-    call: Call, endpoint: Endpoint, options: WriteOptions, present: Object | None, config: Object, now: float
+    call: Call, endpoint: Endpoint, options: WriteOptions, present: Object | None, config: Configuration, now: float
 ) -> Object:
     """The stored object `present` with the configuration merged into it, loaded and defaulted. Raises Conflict, BadRequest."""
     if present is not None and endpoint.gvr != endpoint.resource.gvr:
         present = endpoint.from_stored(present)
     tracker = endpoint.tracker(call.info.subresource)
-    draft = tracker.apply(present, json_copy(config), options.field_manager, now, force=options.force)
+    draft = tracker.apply(present, json_copy(config.config), options.field_manager, now, force=options.force)
+    config.check(call, options)
     return load(draft, call, endpoint, options)

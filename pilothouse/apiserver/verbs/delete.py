@@ -11,11 +11,10 @@ from pilothouse.api.meta import Object
 from pilothouse.api.status import NotFound
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.negotiate import PLAIN
 from pilothouse.apiserver.options import DeleteOptions, ListOptions, delete_options, list_options
-from pilothouse.apiserver.present import body_response, list_body, object_response, value_response
+from pilothouse.apiserver.present import list_response, object_response, value_response
 from pilothouse.apiserver.registry import Write
-from pilothouse.apiserver.verbs.list import read
+from pilothouse.apiserver.verbs.list import next_token, read
 from pilothouse.kit.http.message import Response
 from pilothouse.store.cached import Cached
 
@@ -41,7 +40,7 @@ def deletion_status(endpoint: Endpoint, obj: Object) -> Object:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
-async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
+async def delete_collection(call: Call, endpoint: Endpoint, now: float) -> Response:
     """Answers with what was deleted, as it was listed. Not atomic, as upstream."""
     options = _options(call, endpoint)
     wanted: ListOptions = list_options(call.query, is_watch=False)
@@ -57,9 +56,7 @@ async def delete_collection(call: Call, endpoint: Endpoint) -> Response:
     # Many at a time: a store that writes in groups then needs few writes to disk.
     for start in range(0, len(listing.items), _AT_ONCE):
         await asyncio.gather(*map(delete_one, listing.items[start : start + _AT_ONCE]))
-    metadata = {"resourceVersion": str(listing.revision)}
-    body = list_body(endpoint, metadata, [endpoint.wire(cached.wire) for cached in listing.items])
-    return body_response(call, 200, body) if call.output is PLAIN else value_response(call, 200, orjson.loads(body))
+    return await list_response(call, endpoint, listing, next_token(registry.cacher, namespace, listing), now)
 
 
 def _options(call: Call, endpoint: Endpoint) -> DeleteOptions:

@@ -14,7 +14,7 @@ from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest, Expired
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.options import ListOptions, list_options
+from pilothouse.apiserver.options import ListOptions, list_options, revision_of
 from pilothouse.apiserver.present import list_response
 from pilothouse.kit.http.message import Response
 from pilothouse.store.base import Revision
@@ -36,8 +36,9 @@ async def list_(call: Call, endpoint: Endpoint, now: float) -> Response:
     options = named_options(call, list_options(call.query, is_watch=False))
     endpoint.check_selectable(options.fields)
     cacher = await endpoint.cacher()
-    listing = await read(cacher, call.info.namespace if endpoint.gvr.namespaced else "", options)
-    return await list_response(call, endpoint, listing, next_token(cacher, listing), now)
+    namespace = call.info.namespace if endpoint.gvr.namespaced else ""
+    listing = await read(cacher, namespace, options)
+    return await list_response(call, endpoint, listing, next_token(cacher, namespace, listing), now)
 
 
 def named_options(call: Call, options: ListOptions) -> ListOptions:
@@ -58,18 +59,18 @@ async def read(cacher: Cacher, namespace: str, options: ListOptions) -> Listing:
     Who takes any state (0) gets all of it, whatever the limit: caches of clients begin so.
     """
     after = ""
-    limit = 0 if options.resource_version == "0" else options.limit
     at: Revision | None = None
-    wanted = Revision(int(options.resource_version or 0))
+    wanted = revision_of(options.resource_version)
+    limit = 0 if options.resource_version == "0" else max(options.limit, 0)
     if options.continue_token:
+        revision, after = parse_token(options.continue_token, namespace)
         if wanted:
             raise BadRequest("specifying resource version is not allowed when using continue")
-        revision, after = parse_token(options.continue_token)
-        at = None if revision == _LATEST else Revision(revision)
+        at = None if revision < 0 else Revision(revision)
         await cacher.fresh()
     elif not options.resource_version:
         await cacher.fresh()
-    elif options.resource_version_match == "Exact" or (wanted and options.limit and not options.resource_version_match):
+    elif options.resource_version_match == "Exact" or (wanted and limit and not options.resource_version_match):
         at = wanted
     elif wanted:
         await cacher.reach(wanted)
@@ -82,36 +83,58 @@ async def read(cacher: Cacher, namespace: str, options: ListOptions) -> Listing:
     except Expired:
         if not options.continue_token:
             raise
-        raise Expired(_EXPIRED, continue_token=_token(_LATEST, after)) from None
+        raise Expired(_EXPIRED, continue_token=_token(_LATEST, _start(after, namespace))) from None
 
 
-def next_token(cacher: Cacher, listing: Listing) -> str:
+def next_token(cacher: Cacher, namespace: str, listing: Listing) -> str:
     """With which the list goes on after `listing`; empty if that was the end."""
     if not listing.has_more:
         return ""
-    return _token(listing.revision, listing.items[-1].key.removeprefix(cacher.prefix))
+    return _token(listing.revision, _start(listing.items[-1].key.removeprefix(cacher.prefix), namespace))
 
 
-def _token(revision: int, after: str) -> str:
-    token = {"v": _TOKEN_VERSION, "rv": revision, "start": after + "\0"}
+def _start(after: str, namespace: str) -> str:
+    """What a token says of the key to go on after: within the namespace of the request, if it has one."""
+    return after.removeprefix(namespace) if namespace else after
+
+
+def _token(revision: int, start: str) -> str:
+    token = {"v": _TOKEN_VERSION, "rv": revision, "start": start + "\0"}
     return urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
 
 
-def parse_token(token: str) -> tuple[int, str]:
-    """The revision and the `namespace/name` to go on after. Raises BadRequest."""
+def parse_token(token: str, namespace: str) -> tuple[int, str]:
+    """The revision (negative: the present one) and the `namespace/name` to go on after. Raises BadRequest."""
     try:
-        decoded = orjson.loads(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        decoded = orjson.loads(_decode_base64(token))
     except ValueError as error:
-        raise BadRequest(f"invalid continue token: continue key is not valid: {error}") from None
-    if not isinstance(decoded, dict) or decoded.get("v") != _TOKEN_VERSION:
-        raise BadRequest(
-            "invalid continue token: continue key is not valid: server does not recognize this encoded version"
-        )
-    revision, start = decoded.get("rv"), decoded.get("start")
-    if not isinstance(revision, int) or not revision:
-        raise BadRequest("invalid continue token: incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
-    if not isinstance(start, str) or not start:
-        raise BadRequest("invalid continue token: empty encoded start key (version meta.k8s.io/v1)")
-    if any(part in (".", "..") for part in start.split("/")):
-        raise BadRequest(f"invalid continue token: continue key is not valid: {start}")
-    return revision, start.removesuffix("\0")
+        raise _bad_token(str(error)) from None
+    version = decoded.get("v", "") if isinstance(decoded, dict) else ""
+    if version != _TOKEN_VERSION:
+        raise _bad_token(f"server does not recognize this encoded version {version}")
+    revision, start = decoded.get("rv", 0), decoded.get("start", "")
+    if not isinstance(revision, int) or not isinstance(start, str):
+        raise _bad_token("json: cannot unmarshal a field of continueToken")
+    if not revision:
+        raise _bad_token(f"incorrect encoded start resourceVersion (version {_TOKEN_VERSION})")
+    if not start:
+        raise _bad_token(f"encoded start key empty (version {_TOKEN_VERSION})")
+    path = start.removeprefix("/")
+    if not path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise _bad_token(start)
+    after = path.removesuffix("\0")
+    return revision, f"{namespace}/{after}" if namespace else after
+
+
+def _decode_base64(token: str) -> bytes:
+    """Strictly: `base64` passes over what it does not know. Raises ValueError."""
+    for position, char in enumerate(token):
+        if not (char.isascii() and (char.isalnum() or char in "-_")):
+            raise ValueError(f"illegal base64 data at input byte {position}")
+    if len(token) % 4 == 1:
+        raise ValueError(f"illegal base64 data at input byte {len(token) - 1}")
+    return urlsafe_b64decode(token + "=" * (-len(token) % 4))
+
+
+def _bad_token(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid: {why}")

@@ -18,20 +18,18 @@ from pilothouse.api.patch import strategic as strategic_patch
 from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.schema.duplicates import duplicate_fields
 from pilothouse.api.schema.schema import CannotBeHandled, FieldValidation, strict_error
-from pilothouse.api.status import BadRequest, Invalid
+from pilothouse.api.status import BadRequest, Invalid, UnsupportedMediaType
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import media_type
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.errors import unsupported_media_type
+from pilothouse.apiserver.metadata import no_name
 from pilothouse.apiserver.options import WriteOptions
-from pilothouse.apiserver.verbs.apply import APPLY_PATCH
 from pilothouse.apiserver.verbs.body import load
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
-_OPERATION_FIELDS = frozenset(("op", "path", "from", "value"))
 
 
 class Patch:
@@ -56,7 +54,16 @@ class Patch:
         Raises BadRequest for what is no patch of this type, and Invalid for a result that cannot be read.
         """
         patched = self._applied(obj, self._document, endpoint)
-        endpoint.identify(patched)
+        if self._type == STRATEGIC_PATCH:
+            # Upstream patches the value that the type has, which does not include its name.
+            patched["kind"], patched["apiVersion"] = endpoint.gvr.kind, endpoint.gvr.api_version
+        elif not endpoint.is_custom and not (patched.get("kind") and patched.get("apiVersion")):
+            raise no_name(call.info.name)
+        try:
+            endpoint.identify(patched)
+        except BadRequest as error:
+            why = error.message.partition(f" cannot be handled as a {endpoint.gvr.kind}: ")[2] or error.message
+            raise self._refusal(why, obj, endpoint) from None
         try:
             loaded = load(patched, call, endpoint, options, like=obj)
         except CannotBeHandled as error:
@@ -71,8 +78,16 @@ class Patch:
     def _decoded(self) -> Any:
         try:
             return orjson.loads(self._body)
-        except orjson.JSONDecodeError as error:
-            raise BadRequest(f"error decoding patch: {error}") from None
+        except orjson.JSONDecodeError:
+            from pilothouse.api import json_text
+
+            try:
+                document = json_text.decode(self._body)
+            except json_text.Fault as fault:
+                prefix = "" if self._type == STRATEGIC_PATCH else "error decoding patch: "
+                raise BadRequest(f"{prefix}{fault}") from None
+            self._body = self._body.decode(errors="replace").encode()
+            return document
 
     def _find_problems(self) -> list[str]:
         duplicates = [f'duplicate field "{path}"' for path in duplicate_fields(self._body, self._document)]
@@ -83,7 +98,7 @@ class Patch:
             for index, operation in enumerate(self._document)
             if isinstance(operation, dict)
             for key in operation
-            if key not in _OPERATION_FIELDS
+            if key not in json_patch.FIELDS
         ]
         return [f"json patch {problem}" for problem in (*unknown, *duplicates)]
 
@@ -96,7 +111,11 @@ class Patch:
                 # A list or a map where a scalar tells the elements of a list apart.
                 raise BadRequest(f"error decoding patch: {error}") from None
         if self._type == JSON_PATCH:
-            return json_patch.apply(obj, document)
+            try:
+                return json_patch.apply(obj, document)
+            except Invalid as error:
+                # Upstream does not say which operation failed, or why.
+                raise Invalid(error.message, has_details=True) from None
         return merge_patch.apply(obj, document)
 
     def _refusal(self, why: str, obj: Object, endpoint: Endpoint) -> Invalid:
@@ -109,13 +128,10 @@ class Patch:
 
 
 def _patch_type(call: Call, endpoint: Endpoint) -> str:
-    """Raises UnsupportedMediaType."""
+    """Raises UnsupportedMediaType, as upstream's router says it."""
     type_ = media_type(call.request.headers)
-    understood = tuple(
-        each for each in PATCH_TYPES if each != STRATEGIC_PATCH or endpoint.resource.merges_strategically
-    )
-    if type_ not in understood:
-        raise unsupported_media_type((*understood, APPLY_PATCH))
+    if type_ not in PATCH_TYPES or (type_ == STRATEGIC_PATCH and endpoint.is_custom):
+        raise UnsupportedMediaType("415: Unsupported Media Type", has_details=True)
     return type_
 
 

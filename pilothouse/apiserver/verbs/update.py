@@ -8,6 +8,7 @@ from pilothouse.api.view import json_copy
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.errors import precondition_failed
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
 from pilothouse.apiserver.registry import Write
@@ -36,11 +37,16 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         call.annotations,
     )
     revision = write.seen = obj["metadata"].get("resourceVersion") or ""
+    uid = obj["metadata"].get("uid")
     attempts = 0
 
     async def replace(present: Object) -> Object:
         nonlocal attempts
         attempts += 1
+        if uid and uid != present["metadata"].get("uid"):
+            raise precondition_failed(
+                endpoint.gvr, info.namespace, info.name, "UID", uid, present["metadata"].get("uid", "")
+            )
         if not revision:
             return json_copy(obj)
         if attempts > 1:
@@ -54,5 +60,8 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         if not endpoint.resource.create_on_update or info.subresource:
             raise
         await call.authorize("create")
+        if uid:
+            raise precondition_failed(endpoint.gvr, info.namespace, info.name, "UID", uid, "") from None
+        obj["metadata"].pop("resourceVersion", None)
         return await object_response(call, endpoint, 201, await registry.create(json_copy(obj), write), now)
     return await object_response(call, endpoint, 200, wire, now)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pilothouse.api.status import Expired
+from pilothouse.api.status import Expired, Timeout
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.metrics.events import SentEvents
 from pilothouse.apiserver.negotiate import Shape
-from pilothouse.apiserver.options import list_options
+from pilothouse.apiserver.options import list_options, revision_of
 from pilothouse.apiserver.present import WATCH_HEADERS, HeadedFeed, watch_encoder, watch_error
 from pilothouse.apiserver.verbs.list import named_options
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.feed import Feed
 from pilothouse.kit.http.message import Response
-from pilothouse.store.base import Revision
 from pilothouse.store.watcher import Watcher
 
 LAST_BOOKMARK_S = 2.0
@@ -35,14 +34,14 @@ async def watch(call: Call, endpoint: Endpoint, clock: Clock, default_s: float) 
     try:
         watcher = await cacher.watch(
             call.info.namespace if endpoint.gvr.namespaced else "",
-            after=Revision(int(options.resource_version)) if options.resource_version else None,
+            after=revision_of(options.resource_version) if options.resource_version else None,
             labels=options.labels,
             fields=options.fields,
             send_initial_events=options.send_initial_events,
             bookmarks=options.allow_bookmarks,
             encoder=encoder,
         )
-    except Expired as error:
+    except (Expired, Timeout) as error:
         return watch_error(call, error)
     timeout_s = options.timeout_s or default_s
     last_bookmark = (lambda: watcher.bookmark(cacher.revision)) if options.allow_bookmarks else None
