@@ -30,6 +30,10 @@ _ORDERED = frozenset(
     for type_ in ("string", "bytes")
 )
 _COMPARED = frozenset({"equals", "not_equals", *_ORDERED})
+_ITEMS_OF = frozenset({"sum", "min", "max"})
+_ARITHMETIC = frozenset({"_+_", "_-_", "_*_", "_/_", "_%_"})
+_SUFFIXES = {"int": "_int64", "uint": "_uint64", "double": "_double", "string": "_string", "bytes": "_bytes"}
+"""How the names of overloads end whose arguments all have the type."""
 _ADDED = frozenset({"add_string", "add_bytes", "add_list"})
 
 
@@ -224,7 +228,7 @@ class Estimator:
         arguments = [self._argument(argument) for argument in node.arguments]
         target = None if node.target is None else self._argument(node.target)
         own, size = _NOTHING, None
-        for overload in node.overloads:
+        for overload in _possible(node):
             found = self._overload(node, overload, target, arguments, costs)
             own = own.union(found.cost)
             if found.size is not None:
@@ -295,7 +299,7 @@ class Estimator:
         if (found := self.size_at(self._path(node))) is not None:
             self._computed[node.id] = found
             return found
-        if _is_scalar(node.type):
+        if _is_scalar(_known(node)):
             return ONE
         local = self._local(node.name) if isinstance(node, Name) else None
         return None if local is None else local.size
@@ -370,6 +374,26 @@ def _own_size(node: Node) -> int | None:
         case Struct():
             return None if node.message else len(node.entries)
     return None
+
+
+def _known(node: Node) -> Type:
+    """The type of a value, also of what one of `_ITEMS_OF` finds: the library declares it for lists of all types at once."""
+    if node.type.name != "dyn" or not isinstance(node, Call):
+        return node.type
+    if node.function in _ITEMS_OF and node.target is not None and node.target.type.name == "list":
+        return node.target.type.of[0]
+    if node.function in _ARITHMETIC and len({_known(argument) for argument in node.arguments}) == 1:
+        return _known(node.arguments[0])
+    return node.type
+
+
+def _possible(node: Call) -> tuple[str, ...]:
+    """The overloads that the types of the arguments leave."""
+    types = {_known(argument).name for argument in node.arguments}
+    suffix = _SUFFIXES.get(types.pop()) if len(node.overloads) > 1 and len(types) == 1 else None
+    if suffix is None:
+        return node.overloads
+    return tuple(overload for overload in node.overloads if overload.endswith(suffix)) or node.overloads
 
 
 def _is_scalar(type_: Type) -> bool:

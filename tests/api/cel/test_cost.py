@@ -110,6 +110,20 @@ def test_costs_are_upstreams(make, rule, unlimited, most, limited):
     assert cost(make(most), rule) == limited
 
 
+@pytest.mark.parametrize(
+    ("rule", "most"),
+    [
+        ("(self.sum() + self.sum()) % 2 == 0", 2005),
+        ("self.max() > self.min()", 2003),
+        ("self.sum() == self.max()", 2003),
+        ("self.isSorted() && self.sum() > 0", 2003),
+    ],
+)
+def test_sums_and_extremes_are_of_the_type_of_the_items(rule: str, most: int) -> None:
+    """Else the operators on them would cost what texts without a limit do."""
+    assert cost(array({"type": "integer"}, 1000), rule) == most
+
+
 def test_nested_loops_over_everything_cost_more_than_can_be_counted():
     loops = "self.all(a, self.all(b, self.all(c, self.all(d, a == b && c == d))))"
     assert cost(array(NUMBER), loops) == LIMIT
