@@ -213,6 +213,104 @@ def test_the_scheduler_waits_for_room_and_makes_some(cluster: Standalone, namesp
     until(lambda: "FailedScheduling" in cluster.kubectl("get", "events", "-n", namespace), "an event of what waits")
 
 
+DEVICES = """
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: lamp}
+spec: {selectors: [{cel: {expression: "device.attributes['example.com'].colour == 'green'"}}]}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceSlice
+metadata: {name: lamps}
+spec:
+  nodeName: simulated-1
+  driver: example.com
+  pool: {name: simulated-1, generation: 1, resourceSliceCount: 1}
+  devices:
+  - {name: first, attributes: {colour: {string: red}}}
+  - {name: second, attributes: {colour: {string: green}}}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: lamp}
+spec: {spec: {devices: {requests: [{name: any, exactly: {deviceClassName: lamp}}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lit}
+spec:
+  resourceClaims: [{name: lamp, resourceClaimTemplateName: lamp}]
+  containers: [{name: main, image: main, resources: {claims: [{name: lamp}]}}]
+"""
+
+
+def test_devices_are_allocated_and_given_back(cluster: Standalone, namespace: str) -> None:
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", text=DEVICES)
+    cluster.wait("pod/lit", "-n", namespace, "--for=condition=Ready")
+    assert cluster.path("pod", "lit", "-n", namespace, of=".spec.nodeName") == "simulated-1"
+    (claim,) = cluster.get("resourceclaims", "-n", namespace)["items"]
+    assert [each["device"] for each in claim["status"]["allocation"]["devices"]["results"]] == ["second"]
+    assert [each["name"] for each in claim["status"]["reservedFor"]] == ["lit"]
+    cluster.kubectl("delete", "pod", "lit", "-n", namespace)
+    until(lambda: not cluster.get("resourceclaims", "-n", namespace)["items"], "the claim goes with its pod")
+
+
+LATE = """
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: late}
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: late}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: late
+  local: {path: /tmp}
+  nodeAffinity:
+    required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [simulated-0]}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: brief}
+spec:
+  volumes:
+  - name: scratch
+    ephemeral:
+      volumeClaimTemplate:
+        spec: {storageClassName: late, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+  containers: [{name: main, image: main, volumeMounts: [{name: scratch, mountPath: /scratch}]}]
+"""
+
+
+def test_a_volume_waits_for_its_pod_and_goes_with_it(cluster: Standalone, namespace: str) -> None:
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", text=LATE)
+    cluster.wait("pod/brief", "-n", namespace, "--for=condition=Ready")
+    assert cluster.path("pod", "brief", "-n", namespace, of=".spec.nodeName") == "simulated-0"
+    assert cluster.path("pvc", "brief-scratch", "-n", namespace, of=".status.phase") == "Bound"
+    cluster.kubectl("delete", "pod", "brief", "-n", namespace)
+    cluster.wait("pvc/brief-scratch", "-n", namespace, "--for=delete")
+    cluster.wait("pv/late", "--for=jsonpath={.status.phase}=Released")
+
+
+def test_the_types_of_a_policy_are_checked_by_our_schemas(cluster: Standalone) -> None:
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "object.spec.replicas == 'x' || object.spec.nothing == 1"}],
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy"}
+    cluster.apply({**kind, "metadata": {"name": "wrong"}, "spec": spec})
+    path = ("validatingadmissionpolicy", "wrong")
+    until(lambda: cluster.get(*path).get("status", {}).get("typeChecking"), "what is wrong with the policy")
+    (told,) = cluster.get(*path)["status"]["typeChecking"]["expressionWarnings"]
+    assert "undefined field 'nothing'" in told["warning"]
+    cluster.kubectl("delete", *path)
+
+
 def test_the_components_go_on_when_the_api_server_comes_back(cluster: Standalone, namespace: str) -> None:
     cluster.apply(workload("apps/v1", "Deployment", "before", replicas=1), namespace=namespace)
     cluster.wait("deployment/before", "-n", namespace, "--for=jsonpath={.status.readyReplicas}=1")
