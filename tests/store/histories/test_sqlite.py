@@ -51,6 +51,33 @@ async def test_every_point_of_a_write(tmp_path: Path) -> None:
     assert load.answered >= WRITES * len(LOCAL_POINTS)
 
 
+async def test_a_first_start_that_is_cut_short_is_made_up_for(tmp_path: Path) -> None:
+    """The cluster's own objects are there in the end, however often a start died among them."""
+    with ApiServerProcess(tmp_path) as server:
+        for point in (
+            "!begin.before:1",
+            "!insert.within:2",
+            "!commit.before:4",
+            "!insert.within:40",
+            "!commit.after:2",
+        ):
+            server.start(point)
+            async with asyncio.timeout(60):
+                await server.died()
+        server.start()
+        await server.ready()
+        pool = HttpPool("127.0.0.1", server.port, ssl_context=server.context)
+        for path in (
+            "/api/v1/namespaces/kube-system",
+            "/api/v1/namespaces/default/services/kubernetes",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+            "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
+        ):
+            assert (await pool.request("GET", path, headers={})).status == 200, path
+        await pool.close()
+        await make_namespace(server)
+
+
 async def die_at(server: ApiServerProcess, load: Load, point: str, rng: random.Random) -> None:
     server.start("" if point == AT_RANDOM else f"{point}:{rng.randrange(1, 8)}")
     await server.ready()

@@ -1,7 +1,7 @@
 """`pilothouse apiserver` that dies at a point of its work, as `kill -9` would have it: `python -m tests.store.histories.victim …`.
 
-The environment's KILL_AT names the point and which time it is passed (`commit.before:3`), counted from the signal SIGUSR1 on. Nothing of
-this is in the server: the points are wrapped around it here.
+The environment's KILL_AT names the point and which time it is passed (`commit.before:3`), counted from the signal SIGUSR1 on, or from the
+start with `!commit.before:3`. Nothing of this is in the server: the points are wrapped around it here.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Trap:
     """Counts how often its point is passed, and ends the process at the right time."""
 
     def __init__(self, text: str) -> None:
-        self.point, _, number = text.partition(":")
+        self.point, _, number = text.removeprefix("!").partition(":")
         self._left = int(number or 1)
-        self._is_armed = False
+        self._is_armed = text.startswith("!")
         signal.signal(signal.SIGUSR1, self._arm)
 
     def _arm(self, *_: object) -> None:
