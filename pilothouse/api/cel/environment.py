@@ -96,12 +96,15 @@ def duration(length: timedelta) -> Any:
 class Program:
     """A compiled expression. `returns` is the type it has, DYN where only a value can tell."""
 
-    __slots__ = ("_compiled", "_library", "expression", "returns")
+    __slots__ = ("_compiled", "_environment", "_library", "expression", "returns")
 
-    def __init__(self, expression: str, compiled: cel.Expression, library: Library, returns: str) -> None:
+    def __init__(
+        self, expression: str, compiled: cel.Expression, environment: cel.Env, library: Library, returns: str
+    ) -> None:
         self.expression = expression
         self.returns = returns
         self._compiled = compiled
+        self._environment = environment
         self._library = library
 
     def serialized(self) -> bytes:
@@ -114,16 +117,43 @@ class Program:
         library = self._library
         library.authorize = authorize
         try:
-            found = self._compiled.eval(data=values)
-            type_ = str(found.type())
-            if type_ == "ERROR":
-                raise EvaluationError(_evaluation_text(str(found.plain_value())))
-            value = found.plain_value()
-        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-            raise EvaluationError(_evaluation_text(str(error))) from None
+            return _value(self._compiled, values)
+        except EvaluationError as error:
+            if str(error) != COST_EXCEEDED:
+                raise
+            return self._in_pieces(values)
         finally:
             library.authorize = None
-        return bytes(value) if isinstance(value, bytearray) else value
+
+    def _in_pieces(self, values: Mapping[str, Any]) -> Any:
+        """The value, where one evaluation has too many rounds. Raises EvaluationError."""
+        from pilothouse.api.cel.pieces import TooManyRounds, evaluate
+
+        def execute(checked: bytes, variables: Mapping[str, Any]) -> Any:
+            try:
+                return _value(self._environment.deserialize(checked), {**values, **variables})
+            except EvaluationError as error:
+                if str(error) == COST_EXCEEDED:
+                    raise TooManyRounds from None
+                raise
+
+        try:
+            return evaluate(self.serialized(), values, execute, EvaluationError)
+        except TooManyRounds:
+            raise EvaluationError(COST_EXCEEDED) from None
+
+
+def _value(compiled: cel.Expression, values: Mapping[str, Any]) -> Any:
+    """Raises EvaluationError."""
+    try:
+        found = compiled.eval(data=values)
+        type_ = str(found.type())
+        if type_ == "ERROR":
+            raise EvaluationError(_evaluation_text(str(found.plain_value())))
+        value = found.plain_value()
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise EvaluationError(_evaluation_text(str(error))) from None
+    return bytes(value) if isinstance(value, bytearray) else value
 
 
 class Environment:
@@ -212,7 +242,7 @@ class Environment:
             if len(wanted) == 1:
                 raise CompileError(f"must evaluate to {wanted[0]}")
             raise CompileError(f"must evaluate to one of [{', '.join(wanted)}]")
-        return Program(expression, compiled, self._library, type_)
+        return Program(expression, compiled, self._environment, self._library, type_)
 
 
 def _type_name(text: str) -> str:
