@@ -40,6 +40,15 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
         until(lambda: not machine.mounts(directory), "nothing is left mounted", 10)
 
 
+def test_the_node_joined_by_a_token(node: Standalone) -> None:
+    asked = {each["spec"]["signerName"]: each for each in node.get("csr")["items"]}
+    client, server = asked["kubernetes.io/kube-apiserver-client-kubelet"], asked["kubernetes.io/kubelet-serving"]
+    assert client["spec"]["username"] == "system:bootstrap:abcdef"
+    assert client["status"]["conditions"][0]["reason"] == "AutoApproved"
+    assert server["spec"]["username"] == "system:node:real"
+    assert all(each["status"]["certificate"] for each in asked.values())
+
+
 def test_the_node_reports_itself(node: Standalone) -> None:
     info = node.get("node", "real")["status"]
     assert info["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://")

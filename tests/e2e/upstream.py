@@ -28,9 +28,11 @@ NEVER = re.compile(
     r"|[Ff]ailed to watch|failed to list|unknown field|proto:|panic"
 )
 """What a component of upstream's does not log while it finds everything that it looks for."""
-EXPECTED = re.compile(r"service-ca-cert-publisher|metrics\.k8s\.io|because it is being terminated")
+EXPECTED = re.compile(
+    r"service-ca-cert-publisher|metrics\.k8s\.io|because it is being terminated|User \\\"system:anonymous\\\""
+)
 """Apart from this: OpenShift's build has a controller whose role only OpenShift's API server has; nobody serves metrics; the tests'
-namespaces end under the controllers' hands."""
+namespaces end under the controllers' hands; a kubelet that joins is nobody until it has its certificate."""
 
 
 def executable(variable: str, name: str) -> str:
@@ -109,7 +111,7 @@ def standalone(directory: Path, chosen: Settings, inside: Sequence[str] = ()) ->
     settings.save(found.paths, chosen)
     server = cluster.processes(chosen, found.paths, directory)[0].argv
     own = (flag for flag in server if not flag.startswith("--warn-without-effect"))
-    with found.running("apiserver", *own):
+    with found.running("apiserver", *own, "--enable-bootstrap-token-auth"):
         found.until_ready()
         yield found
 
@@ -126,28 +128,71 @@ def upstream(directory: Path) -> Iterator[Standalone]:
 
 @contextmanager
 def upstream_node(directory: Path, inside: Sequence[str], address: str) -> Iterator[Standalone]:
-    """The same with upstream's kubelet, which has a containerd in the network namespace of `inside`."""
+    """The same with upstream's kubelet, which has a containerd in the network namespace of `inside`.
+
+    It joins as a stranger does: with a bootstrap token it asks for the certificate of its node, and then for one of its server.
+    """
     kubelet = executable("KUBELET", "kubelet")
     base = settings.changed(cluster.default_settings(), node_ip=address, node_name="real")
     with standalone(directory, base, inside) as found, control(found):
         configuration = directory / "kubelet.json"
         configuration.write_text(json.dumps(kubelet_configuration(found)))
-        user = found.paths.kubeconfigs / "node-real.conf"
+        invite(found)
         with found.running("host", sys.executable, "-m", "tests.e2e.host", str(directory)):
             until((found.paths.run / "containerd" / "containerd.sock").exists, "containerd's socket", START_LIMIT_S)
             with found.running(
                 "kubelet",
                 kubelet,
-                f"--kubeconfig={user}",
+                f"--bootstrap-kubeconfig={directory / 'bootstrap.conf'}",
+                f"--kubeconfig={directory / 'kubelet.conf'}",
+                f"--cert-dir={directory / 'kubelet-pki'}",
                 f"--config={configuration}",
                 f"--root-dir={found.paths.kubelet}",
                 "--hostname-override=real",
                 f"--node-ip={address}",
             ):
                 until(lambda: len(ready_nodes(found)) == 1, f"the node is ready; {directory}", START_LIMIT_S)
+                approve_server(found)
                 yield found
                 # Its pods go while it can still end them.
                 found.kubectl("delete", "pods", "--all", "-A", "--grace-period=1", "--timeout=30s")
+
+
+def invite(found: Standalone) -> None:
+    """A bootstrap token and what its bearers may, as kubeadm makes them; and a kubeconfig with it."""
+    for name, role, group in (
+        ("join", "system:node-bootstrapper", "system:bootstrappers"),
+        ("approve", "system:certificates.k8s.io:certificatesigningrequests:nodeclient", "system:bootstrappers"),
+        ("renew", "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "system:nodes"),
+    ):
+        found.kubectl("create", "clusterrolebinding", name, f"--clusterrole={role}", f"--group={group}")
+    token = {"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true"}
+    found.kubectl(
+        *("create", "secret", "generic", "bootstrap-token-abcdef", "-n", "kube-system"),
+        "--type=bootstrap.kubernetes.io/token",
+        *(f"--from-literal={key}={value}" for key, value in token.items()),
+    )
+    flags = (f"--kubeconfig={found.directory / 'bootstrap.conf'}",)
+    server = (f"--server={found.settings.server}", f"--certificate-authority={found.paths.pki / 'ca.crt'}")
+    found.kubectl("config", "set-cluster", "c", *server, *flags)
+    found.kubectl("config", "set-credentials", "u", "--token=abcdef.0123456789abcdef", *flags)
+    found.kubectl("config", "set-context", "x", "--cluster=c", "--user=u", *flags)
+    found.kubectl("config", "use-context", "x", *flags)
+
+
+def approve_server(found: Standalone) -> None:
+    """Upstream's controllers leave it to the administrator whether a node may serve by a name."""
+
+    def asked() -> list[str]:
+        return [
+            each["metadata"]["name"]
+            for each in found.get("csr")["items"]
+            if each["spec"]["signerName"] == "kubernetes.io/kubelet-serving"
+        ]
+
+    names = until(asked, "the kubelet asks for its server's certificate")
+    found.kubectl("certificate", "approve", *names)
+    until(lambda: found.kubectl("get", "--raw", "/api/v1/nodes/real/proxy/healthz", check=False) == "ok", "it serves")
 
 
 def kubelet_configuration(found: Standalone) -> dict[str, object]:
@@ -159,8 +204,8 @@ def kubelet_configuration(found: Standalone) -> dict[str, object]:
         "authentication": {"x509": {"clientCAFile": str(pki / "ca.crt")}, "webhook": {"enabled": True}},
         "authorization": {"mode": "Webhook"},
         "containerRuntimeEndpoint": f"unix://{found.paths.run / 'containerd' / 'containerd.sock'}",
-        "tlsCertFile": str(pki / "node-real-server.crt"),
-        "tlsPrivateKeyFile": str(pki / "node-real-server.key"),
+        "rotateCertificates": True,
+        "serverTLSBootstrap": True,
         "podLogsDir": str(found.paths.pod_logs),
         "clusterDNS": [found.settings.dns_ip],
         "clusterDomain": found.settings.domain,
