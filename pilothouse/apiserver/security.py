@@ -6,6 +6,7 @@ proxies and documents. Certificates, keys and `cryptography` are first touched b
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,16 @@ class Security:
     webhooks: WebhookClient
     certificates: ClientCertificates | None
     """Of clients."""
+    proxies: ClientCertificates | None
+    """Of front proxies."""
+
+    async def run(self) -> None:
+        """Follow what the configuration names, until cancelled."""
+        parts = (self.modes, self.foreign, self.webhooks, self.certificates, self.proxies)
+        async with asyncio.TaskGroup() as tasks:
+            for part in parts:
+                if part is not None:
+                    tasks.create_task(part.run())
 
     def families(self, server: str) -> Iterable[Family]:
         """For `/metrics`, of the server of that name."""
@@ -174,9 +185,10 @@ async def build(
     legacy = LegacyTokens(keys, objects, audiences, clock, _mark_used(by_gvr[kinds.SECRETS], registry_of))
     methods = [*_token_methods(options, (legacy, accounts), objects, audiences, clock), *foreign.methods]
     bearer = BearerTokens(methods, audiences, clock)
-    certificates = None if options.client_ca is None else _certificates(options.client_ca, "clients", clock)
+    certificates = _certificates(options.client_ca, "clients", clock)
+    proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
     return Security(
-        authenticator=_authentication(options, certificates, bearer, foreign, clock),
+        authenticator=_authentication(options, certificates, proxies, bearer, foreign, clock),
         foreign=foreign,
         accounts=accounts,
         legacy=legacy,
@@ -190,6 +202,7 @@ async def build(
         objects=objects,
         webhooks=webhooks,
         certificates=certificates,
+        proxies=proxies,
     )
 
 
@@ -258,13 +271,13 @@ def _token_methods(
 def _authentication(
     options: SecurityOptions,
     certificates: ClientCertificates | None,
+    proxies: ClientCertificates | None,
     bearer: BearerTokens,
     foreign: Foreign,
     clock: Clock,
 ) -> Authentication:
     methods: list[Method] = []
-    if options.front_proxy_ca is not None:
-        proxies = _certificates(options.front_proxy_ca, "front proxies", clock)
+    if proxies is not None:
         methods.append(
             RequestHeader(proxies, allowed_names=options.front_proxy_names, headers=options.front_proxy_headers)
         )
@@ -276,7 +289,9 @@ def _authentication(
     )
 
 
-def _certificates(bundle: Callable[[], bytes], whose: str, clock: Clock) -> ClientCertificates:
+def _certificates(bundle: Callable[[], bytes] | None, whose: str, clock: Clock) -> ClientCertificates | None:
+    if bundle is None:
+        return None
     certificates = ClientCertificates(bundle, clock)
     try:
         certificates.check()

@@ -37,6 +37,7 @@ from pilothouse.main.apiserver_security import (
     header_names,
 )
 from pilothouse.main.apiserver_store import open_stores, read_file
+from pilothouse.main.apiserver_tls import follow
 from pilothouse.main.component import Component
 from pilothouse.main.failure import Fatal
 from pilothouse.main.flags import Flag, Values, boolean, cidr, duration, integer, ip_address, listed, port
@@ -274,6 +275,8 @@ async def run(values: Values) -> None:
         )
         api_server.metrics.add(lambda: edge_families(server))
         api_server.metrics.add(calls.families)
+        serving = Path(values.tls_cert_file), Path(values.tls_private_key_file)
+        api_server.background.append(lambda: follow(context, *serving, authorities, clock))
         try:
             await server.start()
         except OSError as error:

@@ -16,6 +16,7 @@ from pilothouse.apiserver import effects, security, version
 from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.aggregation.trust import Trust
+from pilothouse.apiserver.aggregation.trust import keep as keep_trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer, Auditor, Connector
@@ -32,7 +33,7 @@ from pilothouse.apiserver.metrics.page import Page
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Lifecycle, Registry
-from pilothouse.apiserver.security import SecurityOptions
+from pilothouse.apiserver.security import Security, SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S
 from pilothouse.kit.clock import Clock
@@ -164,18 +165,18 @@ async def assemble(
         await masters.turn()
         server.background.append(masters.run)
     server.background.append(ServiceRepair(services, registry_of, clock).run)
-    await publish_trust(await registry_of(gvr.CONFIG_MAPS), _trust(options.security))
+    config_maps = await registry_of(gvr.CONFIG_MAPS)
+    await publish_trust(config_maps, _trust(options.security, secured), clock.now())
+    server.background.append(lambda: keep_trust(config_maps, lambda: _trust(options.security, secured), clock))
     await aggregator.open()
     server.background.append(aggregator.run)
     progress.done(*hooks_of(Phase.AGGREGATION))
-    server.background.append(secured.webhooks.run)
     server.metrics.add(lambda: secured.families(options.server_id))
     server.metrics.add(gate.families)
     if auditor is not None:
         server.metrics.add(auditor.families)
         server.background.append(auditor.run)
-    server.background.append(secured.modes.run)
-    server.background.append(secured.foreign.run)
+    server.background.append(secured.run)
     amounts = Amounts(server, clock)
     fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
     server.metrics.add(fairness.families)
@@ -189,10 +190,10 @@ async def assemble(
     return server
 
 
-def _trust(options: SecurityOptions) -> Trust:
+def _trust(options: SecurityOptions, secured: Security) -> Trust:
     return Trust(
-        options.client_ca().decode() if options.client_ca is not None else "",
-        options.front_proxy_ca().decode() if options.front_proxy_ca is not None else "",
+        secured.certificates.pem.decode() if secured.certificates is not None else "",
+        secured.proxies.pem.decode() if secured.proxies is not None else "",
         options.front_proxy_names,
         options.front_proxy_headers,
     )

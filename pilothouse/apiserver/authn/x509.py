@@ -15,6 +15,7 @@ from pilothouse.api.user import User, authenticated
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request
+from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family, Histogram
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _LIFETIMES_S = (
     *(d * _DAY_S for d in (1, 2, 4, 7, 30, 90, 180, 360)),
 )
 _UID_OID = "1.3.6.1.4.1.57683.2"
+FOLLOW_S = 5.0
+"""How often the authorities are looked at."""
+log = get_logger("pilothouse.apiserver.authn")
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 
 
@@ -36,8 +40,9 @@ class ClientCertificates:
     """Accepts certificates signed by one of the authorities in a PEM bundle, for client use, within their time."""
 
     def __init__(self, bundle: Callable[[], bytes], clock: Clock) -> None:
-        """`bundle` gives the authorities in PEM; it is asked when the first certificate comes, and again after `reload`."""
+        """`bundle` gives the authorities in PEM; it is asked when the first certificate comes, and then from time to time."""
         self._bundle = bundle
+        self._pem = self._tried = b""
         self._clock = clock
         self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
         self._known: dict[bytes, tuple[User | None, float, float, float]] = {}
@@ -46,13 +51,33 @@ class ClientCertificates:
 
     def check(self) -> None:
         """Look at the authorities without loading a cryptographic library. Raises ValueError if there is none, OSError."""
-        if not any(certificate.read(der).is_authority for der in certificate.pem_blocks(self._bundle())):
+        pem = self._tried = self._bundle()
+        if not any(certificate.read(der).is_authority for der in certificate.pem_blocks(pem)):
             raise ValueError("there is no certificate of an authority in the bundle")
+        self._pem = pem
 
-    def reload(self) -> None:
-        """Read the authorities anew, because the file changed."""
-        self._authorities = None
-        self._known.clear()
+    @property
+    def pem(self) -> bytes:
+        """The authorities that are believed."""
+        if not self._pem:
+            self._pem = self._tried = self._bundle()
+        return self._pem
+
+    async def run(self) -> None:
+        """Take up other authorities when the bundle changes, until cancelled. One that cannot be used changes nothing."""
+        while True:
+            await self._clock.sleep(FOLLOW_S)
+            before, tried = self._pem, self._tried
+            try:
+                self.check()
+            except (OSError, ValueError) as error:
+                if self._tried != tried:
+                    log.error("authorities of certificates are not taken up", reason=str(error))
+                continue
+            if self._pem != before:
+                self._authorities = None
+                self._known.clear()
+                log.info("authorities of certificates are taken up")
 
     async def authenticate(self, request: Request) -> User | None:
         der = request.peer.certificate
@@ -129,7 +154,7 @@ class ClientCertificates:
         from cryptography import x509
 
         authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] = {}
-        for der in certificate.pem_blocks(self._bundle()):
+        for der in certificate.pem_blocks(self.pem):
             facts = certificate.read(der)
             if facts.is_authority:
                 authorities.setdefault(facts.subject, []).append((facts, x509.load_der_x509_certificate(der)))

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from pilothouse.apiserver.authn.chain import Chain
 from pilothouse.apiserver.authn.request_header import HeaderNames, RequestHeader
 from pilothouse.apiserver.authn.service_account import ServiceAccountTokens
 from pilothouse.apiserver.authn.token_file import TokenFile
-from pilothouse.apiserver.authn.x509 import ClientCertificates
+from pilothouse.apiserver.authn.x509 import FOLLOW_S, ClientCertificates
 from pilothouse.apiserver.objects import MemoryObjects
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import VirtualClock
@@ -339,3 +340,39 @@ class TestServiceAccountTokens:
         assert issuer.jwks(keys)["keys"][0]["crv"] == "P-256"
         document = issuer.discovery_document(ISSUER, "https://x/openid/v1/jwks", keys)
         assert document["id_token_signing_alg_values_supported"] == ["ES256"]
+
+
+class TestAuthorities:
+    @pytest.fixture
+    def file(self, pki, tmp_path):
+        file = tmp_path / "ca.crt"
+        file.write_bytes(pki.certificate_path("ca").read_bytes())
+        return file
+
+    @pytest.fixture
+    async def certificates(self, file, clock):
+        certificates = ClientCertificates(file.read_bytes, clock)
+        certificates.check()
+        following = asyncio.ensure_future(certificates.run())
+        yield certificates
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    async def test_others_are_taken_up(self, pki, file, clock, certificates):
+        await clock.advance(FOLLOW_S)
+        assert certificates.identify(der(pki, "admin")).name == "admin"
+        file.write_bytes(pki.certificate_path("other").read_bytes())
+        await clock.advance(FOLLOW_S)
+        assert certificates.identify(der(pki, "stranger")).name == "admin"
+        with pytest.raises(Unauthorized, match="unknown authority"):
+            certificates.identify(der(pki, "admin"))
+
+    @pytest.mark.parametrize("bundle", [b"", b"rubbish", b"-----BEGIN CERTIFICATE-----\nMIIB", None])
+    async def test_what_cannot_be_used_changes_nothing(self, pki, file, clock, certificates, bundle):
+        if bundle is None:
+            file.unlink()
+        else:
+            file.write_bytes(bundle)
+        await clock.advance(3 * FOLLOW_S)
+        assert certificates.identify(der(pki, "admin")).name == "admin"
+        assert certificates.pem == pki.certificate_path("ca").read_bytes()
