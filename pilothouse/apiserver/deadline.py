@@ -1,7 +1,8 @@
 """How long a request may take: `--request-timeout`, or less where the client says so with `?timeout=`.
 
 Requests without a set end (watches, connections to pods, logs, proxies) are exempt. A request that takes too long is interrupted where
-it waits, and answered 504. Source: apiserver `pkg/endpoints/filters/request_deadline.go`, `pkg/server/filters/timeout.go`.
+it waits, and answered 504. A write has its own bound besides, as upstream's handlers of writes have. Source: apiserver
+`pkg/endpoints/filters/request_deadline.go`, `pkg/server/filters/timeout.go`, `pkg/endpoints/handlers/rest.go`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.resumed import Resumed
 
 REQUEST_TIMEOUT_S = 60.0
+WRITE_TIMEOUT_S = 34.0
+_WRITES = frozenset({"create", "update", "patch", "delete"})
 _Result = TypeVar("_Result")
 
 
@@ -28,17 +31,19 @@ def time_allowed_s(info: RequestInfo, query: Query, longest_s: float) -> float |
     is_plain = info.verb == "get" and not info.subresource and info.is_resource
     if not is_plain and is_long_running(info):
         return None
-    if not query or not (asked := query.get("timeout", "")):
-        return longest_s
-    try:
-        asked_s = go_duration(asked).total_seconds()
-    except ValueError as error:
-        raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
-    return asked_s if 0 < asked_s < longest_s else longest_s
+    allowed_s = longest_s
+    if query and (asked := query.get("timeout", "")):
+        try:
+            asked_s = go_duration(asked).total_seconds()
+        except ValueError as error:
+            raise BadRequest(f"invalid timeout specified in the request URL - {error}") from None
+        if 0 < asked_s < longest_s:
+            allowed_s = asked_s
+    return min(allowed_s, WRITE_TIMEOUT_S) if info.verb in _WRITES and info.is_resource else allowed_s
 
 
 async def within(allowed_s: float, began: float, clock: Clock, work: Resumed[_Result]) -> _Result:
-    """What `work` gives, if it is done by `allowed_s` after `began`. Raises RequestTimedOut."""
+    """What `work` gives, if it is done by `allowed_s` after `began`. Raises RequestTimedOut, Timeout for a write's own bound."""
     is_late = False
 
     def interrupt() -> None:
@@ -52,6 +57,9 @@ async def within(allowed_s: float, began: float, clock: Clock, work: Resumed[_Re
     except asyncio.CancelledError:
         if not is_late:
             raise
+        if allowed_s == WRITE_TIMEOUT_S:
+            why = "request did not complete within requested timeout - context deadline exceeded"
+            raise Timeout(f"Timeout: {why}") from None
         raise RequestTimedOut("Timeout: request did not complete within the allotted timeout") from None
     finally:
         timer.cancel()

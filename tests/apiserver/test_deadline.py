@@ -50,10 +50,10 @@ def status_of(response: Response) -> dict[str, Any]:
     ("query", "seconds"),
     [("", 60), ("timeout=5s", 5), ("timeout=1m30s", 60), ("timeout=0s", 60), ("timeout=-3s", 60), ("timeout=", 60)],
 )
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
 async def test_a_request_has_its_time_and_no_more(server: Harness, method: str, query: str, seconds: int) -> None:
     stuck = Stuck(server)
-    task = asyncio.ensure_future(server.request(method, CONFIG_MAPS, query=query, body=config_map()))
+    task = asyncio.ensure_future(server.request(method, CONFIG_MAPS, query=query))
     await server.clock.advance(seconds - 1)
     assert not task.done()
     await server.clock.advance(1)
@@ -65,6 +65,20 @@ async def test_a_request_has_its_time_and_no_more(server: Harness, method: str, 
     metrics = await page(server)
     assert 'apiserver_request_terminations_total{component="apiserver"' in metrics
     assert 'code="504"' in metrics
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 34), ("timeout=40s", 34), ("timeout=5s", 5)])
+async def test_a_write_has_less(server: Harness, query: str, seconds: int) -> None:
+    stuck = Stuck(server)
+    task = asyncio.ensure_future(server.request("POST", CONFIG_MAPS, query=query, body=config_map()))
+    await server.clock.advance(seconds - 1)
+    assert not task.done()
+    await server.clock.advance(1)
+    response = await task
+    assert response.status == 504
+    assert stuck.was_interrupted
+    own = "Timeout: request did not complete within requested timeout - context deadline exceeded"
+    assert status_of(response)["message"] == (own if seconds == 34 else LATE)
 
 
 async def page(server: Harness) -> str:
@@ -131,9 +145,9 @@ async def test_who_is_interrupted_by_others_stays_cancelled(server: Harness) -> 
 
 async def test_what_was_done_in_time_is_answered(server: Harness) -> None:
     async def slowly(user: Any, info: Any, annotations: Any = None) -> None:
-        await server.clock.sleep(59)
+        await server.clock.sleep(33)
 
     server.everybody.authorize = slowly  # type: ignore[method-assign]
     task = asyncio.ensure_future(server.request("POST", CONFIG_MAPS, body=config_map()))
-    await server.clock.advance(59.5)
+    await server.clock.advance(33.5)
     assert (await task).status == 201

@@ -18,7 +18,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver import flow as defaults
 from pilothouse.apiserver.app import ApiServer, Connector
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
+from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S, WRITE_TIMEOUT_S
 from pilothouse.apiserver.errors import Rejected
 from pilothouse.apiserver.fairness import borrowing, rules
 from pilothouse.apiserver.fairness.counts import LEAST_COUNTED_S, Counts
@@ -125,7 +125,9 @@ class Fairness:
             if not waiting.done():
                 waiting.set_exception(_TimedOut())
 
-        wait_s = self._wait_s if call.allowed_s is None else call.allowed_s / WAIT_SHARE
+        allowed_s = call.allowed_s
+        # The bound of writes is that of their handlers, which come later.
+        wait_s = self._wait_s if allowed_s is None or allowed_s == WRITE_TIMEOUT_S else allowed_s / WAIT_SHARE
         timer = self._clock.call_later(wait_s, give_up)
         is_executed = False
         try:
