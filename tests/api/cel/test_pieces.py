@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pilothouse.api.cel import pieces
 from pilothouse.api.cel.environment import BOOL, COST_EXCEEDED, DYN, Environment, EvaluationError
 from pilothouse.api.cel.pieces import TooManyRounds, evaluate
 from pilothouse.api.codec.wire import fields
@@ -93,7 +94,7 @@ MACROS = st.builds(
     "self.{}.{}(x, {})".format, st.sampled_from("abc"), st.sampled_from(["all", "exists", "exists_one"]), TESTS
 )
 EXPRESSIONS = st.recursive(
-    MACROS | st.sampled_from(["true", "self.d", "1 / 0 == 1"]),
+    MACROS | st.builds("({} || {})".format, MACROS, st.sampled_from(["true", "self.d", "1 / 0 == 1"])),
     lambda inner: (
         st.builds("({} && {})".format, inner, inner)
         | st.builds("({} || {})".format, inner, inner)
@@ -127,7 +128,9 @@ def test_pieces_tell_what_the_whole_does(expression, a, b, c, length):
     except EvaluationError:
         expected = None
     try:
-        found = evaluate(program.serialized(), values, run, EvaluationError)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pieces, "MAX_EVALUATIONS", 1000)
+            found = evaluate(program.serialized(), values, run, EvaluationError)
     except EvaluationError:
         found = None
     assert found == expected
