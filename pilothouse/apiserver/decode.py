@@ -126,6 +126,12 @@ def _decode_protobuf(body: bytes, kind: str) -> Object:
 
     try:
         return protobuf.decode(body)
+    except protobuf.UnknownKind as error:
+        version = error.api_version.rpartition("/")[2]
+        raise BadRequest(
+            f'{error.kind} in version "{version}" cannot be handled as a {kind}: no kind "{error.kind}" is registered for version '
+            f'"{error.api_version}" in scheme "{_SCHEME}"'
+        ) from None
     except protobuf.MalformedMessage as error:
         raise unrecognized(kind, str(error), body) from None
 

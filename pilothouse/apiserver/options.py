@@ -148,6 +148,8 @@ def delete_options(query: Query, body: bytes, headers: Mapping[str, str]) -> Del
         given["orphanDependents"] = is_true(query["orphanDependents"])
     if "dryRun" in query:
         given["dryRun"] = [query["dryRun"]]
+    if meant := {name: query[name] for name in ("uid", "resourceVersion") if query.get(name)}:
+        given["preconditions"] = meant
     return delete_options_of(given)
 
 

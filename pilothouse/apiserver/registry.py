@@ -404,12 +404,6 @@ class Registry:
         elif revision != present.resource_version:
             raise self._modified(write.name)
         rules.set_namespace(metadata, write.namespace if self.resource.gvr.namespaced else "")
-        uid = metadata.get("uid")
-        if uid:
-            present_uid = old["metadata"].get("uid", "")
-            if uid != present_uid:
-                why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {present_uid}"
-                raise status.conflict(self.resource.gvr.plural, self.resource.gvr.group, write.name, why)
 
     def _modified(self, name: str) -> status.Conflict:
         return status.conflict(self.resource.gvr.plural, self.resource.gvr.group, name, status.OBJECT_MODIFIED)

@@ -224,3 +224,10 @@ async def test_eviction_asks_the_disruption_budget(server: Harness) -> None:
     spent = await server.client.get(gvr.POD_DISRUPTION_BUDGETS, "default", "b")
     assert spent["status"]["disruptionsAllowed"] == 0
     assert set(spent["status"]["disruptedPods"]) == {"p"}
+
+
+async def test_a_deletion_by_query_has_preconditions(server: Harness) -> None:
+    await server.json("POST", "/api/v1/namespaces/default/configmaps", body=config_map())
+    for query in ("uid=else", "resourceVersion=77"):
+        answer = await server.json("DELETE", "/api/v1/namespaces/default/configmaps/a", query=query)
+        assert (answer["code"], "in the precondition" in answer["message"]) == (409, True)

@@ -197,3 +197,19 @@ async def test_broken_bodies_are_refused(harness: Harness, body: bytes) -> None:
 
 def test_decoding_is_without_the_envelope_too() -> None:
     assert decode_message("core.v1.LocalObjectReference", b"\x0a\x01a") == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "empty data (<empty>)"),
+        (b"xxxx", "expected prefix [107 56 115 0] (78787878)"),
+        (b"k8s\0", "empty body (6b387300)"),
+        (b"k8s\0\n", "unexpected EOF (6b3873000a)"),
+        (b"k8s\0\n\x0f\n\x02v9\x12\tConfigMap", 'ConfigMap in version "v9" cannot be handled as a ConfigMap: no kind'),
+    ],
+)
+async def test_what_is_no_message_is_refused_in_upstreams_words(body: bytes, why: str) -> None:
+    headers = {"content-type": "application/vnd.kubernetes.protobuf"}
+    answer = await Harness().json("POST", "/api/v1/namespaces/default/configmaps", body=body, headers=headers)
+    assert (answer["code"], why in answer["message"]) == (400, True), answer

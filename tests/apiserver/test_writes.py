@@ -181,6 +181,9 @@ async def test_identity_cannot_be_updated(server: Harness) -> None:
     other = {**created, "metadata": {**created["metadata"], "uid": "else"}}
     with pytest.raises(status.Conflict, match="Precondition failed: UID in precondition: else"):
         await server.client.update(gvr.CONFIG_MAPS, other)
+    merge = {"content-type": "application/merge-patch+json"}
+    patched = await server.json("PATCH", f"{CONFIG_MAPS}/a", body={"metadata": {"uid": "else"}}, headers=merge)
+    assert patched["message"] == 'ConfigMap "a" is invalid: metadata.uid: Invalid value: "else": field is immutable'
     moved = await server.json("PUT", f"{CONFIG_MAPS}/b", body=created)
     assert moved["message"] == "the name of the object (a) does not match the name on the URL (b)"
 

@@ -71,7 +71,7 @@ def _object_reader(name: str) -> Read:
                     length = fixed_length(wire_type)
                 stop = position + length
                 if stop > end:
-                    raise MalformedMessage("unexpected end of the message")
+                    raise MalformedMessage("unexpected EOF")
                 value = data[position:stop]
                 position = stop
             store = store_of(tag >> 3)

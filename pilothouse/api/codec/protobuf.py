@@ -14,7 +14,7 @@ from typing import Any
 
 from pilothouse.api.codec.decoder import decode_message
 from pilothouse.api.codec.encoder import encoder_of
-from pilothouse.api.codec.errors import MalformedMessage, UnknownMessage
+from pilothouse.api.codec.errors import MalformedMessage, UnknownKind, UnknownMessage
 from pilothouse.api.codec.messages import message_name
 from pilothouse.api.codec.wire import delimited, fields, varint
 from pilothouse.api.meta import Object
@@ -28,6 +28,7 @@ __all__ = [
     "Envelope",
     "ListWriter",
     "MalformedMessage",
+    "UnknownKind",
     "UnknownMessage",
     "decode",
     "encode",
@@ -37,8 +38,13 @@ __all__ = [
 
 def decode(data: bytes) -> Object:
     """The object in an envelope, with `apiVersion` and `kind` as it gives them. Raises MalformedMessage."""
+    if not data:
+        raise MalformedMessage("empty data")
     if not data.startswith(MAGIC):
-        raise MalformedMessage("provided data does not appear to be a protobuf message, expected prefix k8s")
+        prefix = " ".join(map(str, MAGIC))
+        raise MalformedMessage(f"provided data does not appear to be a protobuf message, expected prefix [{prefix}]")
+    if len(data) == len(MAGIC):
+        raise MalformedMessage("empty body")
     api_version = kind = ""
     raw = b""
     try:
@@ -54,9 +60,11 @@ def decode(data: bytes) -> Object:
         obj = decode_message(message_name(api_version, kind), raw)
     except MalformedMessage:
         raise
-    except UnknownMessage as error:
-        raise MalformedMessage(str(error)) from None
-    except (IndexError, struct.error, ValueError, OverflowError, OSError, AttributeError, TypeError) as error:
+    except UnknownMessage:
+        raise UnknownKind(api_version, kind) from None
+    except IndexError:
+        raise MalformedMessage("unexpected EOF") from None
+    except (struct.error, ValueError, OverflowError, OSError, AttributeError, TypeError) as error:
         raise MalformedMessage(f"malformed protobuf message: {error}") from None
     if not isinstance(obj, dict):
         raise MalformedMessage("the message is not an object")

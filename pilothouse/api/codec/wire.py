@@ -51,7 +51,7 @@ def fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, Any]]:
         else:
             length = fixed_length(wire_type)
         if position + length > end:
-            raise MalformedMessage("unexpected end of the message")
+            raise MalformedMessage("unexpected EOF")
         yield tag >> 3, data[position : position + length]
         position += length
 

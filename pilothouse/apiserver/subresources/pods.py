@@ -206,6 +206,9 @@ def _replacing(
     rules.check_name(sent, call.info.namespace, call.info.name)
 
     async def change(present: Object) -> Object:
+        uid, metadata = sent["metadata"].get("uid"), present["metadata"]
+        if uid and uid != metadata["uid"]:
+            raise precondition_failed(PODS, metadata["namespace"], metadata["name"], "UID", uid, metadata["uid"])
         _keep_preconditions(present, sent)
         take(present, sent)
         return present
