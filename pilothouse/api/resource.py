@@ -178,9 +178,8 @@ class Resource:
     """Whether an update of an object that does not exist creates it."""
     returns_deleted: bool = False
     """Whether a deletion answers with the object that is gone, rather than with a Status."""
-    default_grace_period_s: Callable[[View], int] | None = None
-    """Graceful deletion: the grace period when the client names none. None means objects go at once; 0 that this one does, whatever
-    the client names."""
+    grace_period_s: Callable[[View, int | None], int] | None = None
+    """Graceful deletion: the grace period of an object, given what the client names. None means objects go at once."""
     is_held: Callable[[View], bool] = _free
     """Whether something other than `metadata.finalizers` keeps an object whose deletion was asked for."""
     dependents: Dependents = Dependents.DELETED

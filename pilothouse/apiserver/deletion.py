@@ -62,7 +62,7 @@ def plan_deletion(resource: Resource, obj: Mapping[str, Any], options: DeleteOpt
     if requested is not None and requested < 0:
         requested = 1
     graceful = False
-    if resource.default_grace_period_s is not None:
+    if resource.grace_period_s is not None:
         if "deletionTimestamp" in metadata:
             present = metadata.get("deletionGracePeriodSeconds") or 0
             if present:
@@ -72,9 +72,7 @@ def plan_deletion(resource: Resource, obj: Mapping[str, Any], options: DeleteOpt
                 _shorten(metadata, present, requested, now)
                 graceful = True
         else:
-            # A default of zero says that nobody would act on the period: a pod that is on no node, or has ended.
-            default = resource.default_grace_period_s(obj)
-            grace = default if default == 0 or requested is None else requested
+            grace = resource.grace_period_s(obj, requested)
             metadata["deletionTimestamp"] = format_time(now + grace)
             metadata["deletionGracePeriodSeconds"] = grace
             _count_change(metadata)

@@ -49,6 +49,14 @@ def test_a_running_pod_gets_its_grace(grace: int | None, step: Step, period: int
     assert plan.metadata["generation"] == 2
 
 
+def test_a_client_may_name_a_longer_period_than_the_pod_has() -> None:
+    impatient = scheduled()
+    impatient["spec"] = {"nodeName": "n", "terminationGracePeriodSeconds": 0}
+    plan = plan_deletion(POD, impatient, DeleteOptions(grace_period_s=60), NOW)
+    assert (plan.step, plan.metadata["deletionGracePeriodSeconds"]) == (Step.MARK, 60)
+    assert plan_deletion(POD, impatient, DeleteOptions(), NOW).step is Step.MARK_THEN_REMOVE
+
+
 def test_grace_can_only_be_shortened() -> None:
     dying = scheduled(deletionTimestamp="2023-11-14T22:13:50Z", deletionGracePeriodSeconds=30)
     assert plan_deletion(POD, dying, DeleteOptions(grace_period_s=40), NOW).step is Step.NOTHING

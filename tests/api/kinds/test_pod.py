@@ -141,5 +141,5 @@ def test_a_status_update_cannot_touch_owners_or_forget_the_quality_of_service() 
     ],
 )
 def test_grace_periods(pod: Object, grace_s: int) -> None:
-    assert POD.default_grace_period_s is not None
-    assert POD.default_grace_period_s(pod) == grace_s
+    assert POD.grace_period_s is not None
+    assert POD.grace_period_s(pod, None) == grace_s

@@ -73,11 +73,11 @@ def _prepare_status_update(draft: Object, old: View) -> None:
             condition["observedGeneration"] = generation
 
 
-def _grace_period_s(pod: View) -> int:
-    """Nothing waits for a pod that is on no node or has ended."""
+def _grace_period_s(pod: View, requested: int | None) -> int:
+    """Nothing waits for a pod that is on no node or has ended. Else the client's word counts more than the pod's."""
     if not at(pod, "spec", "nodeName") or at(pod, "status", "phase") in ("Failed", "Succeeded"):
         return 0
-    period = at(pod, "spec", "terminationGracePeriodSeconds") or 0
+    period = requested if requested is not None else at(pod, "spec", "terminationGracePeriodSeconds") or 0
     return 1 if period < 0 else int(period)
 
 
@@ -168,7 +168,7 @@ POD = Resource(
     validate_update=Deferred("pilothouse.api.validate.pod_update", "validate_changed_pod"),
     ratchets=True,
     validate_status_update=Deferred("pilothouse.api.validate.pod_status", "validate_pod_status_update"),
-    default_grace_period_s=_grace_period_s,
+    grace_period_s=_grace_period_s,
     returns_deleted=True,
     warnings=_warnings,
 )
