@@ -43,7 +43,7 @@ def validate_autoscaler(autoscaler: Part) -> list[FieldError]:
     target = spec.get("scaleTargetRef") or {}
     _check_reference(target, _SPEC.child("scaleTargetRef"), errors)
     if "resourceVersion" not in autoscaler["metadata"]:
-        _check_group(target.get("apiVersion", ""), errors)
+        _check_group(target, errors)
     for i, metric in enumerate(metrics):
         _check_metric(metric, _SPEC.child("metrics").index(i), errors)
     if low == 0 and not any(metric.get("type") in ("Object", "External") for metric in metrics):
@@ -57,15 +57,17 @@ def validate_autoscaler(autoscaler: Part) -> list[FieldError]:
 
 def validate_autoscaler_update(new: Part, old: Part) -> list[FieldError]:
     """A target without a group of its API may stay."""
-    now, then = (((one.get("spec") or {}).get("scaleTargetRef") or {}).get("apiVersion", "") for one in (new, old))
+    now, then = ((one.get("spec") or {}).get("scaleTargetRef") or {} for one in (new, old))
     errors: Errors = []
-    if now != then and "/" in then:
+    if any(now.get(field, "") != then.get(field, "") for field in ("apiVersion", "kind")):
         _check_group(now, errors)
     return errors
 
 
-def _check_group(version: str, errors: Errors) -> None:
-    if "/" not in version:
+def _check_group(target: Part, errors: Errors) -> None:
+    """All that can be scaled has one, but for the oldest."""
+    version = target.get("apiVersion", "")
+    if not version.rpartition("/")[0] and target.get("kind") != "ReplicationController":
         path = _SPEC.child("scaleTargetRef", "apiVersion")
         errors.append(invalid(path, version, "apiVersion must specify API group"))
 

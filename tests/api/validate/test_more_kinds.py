@@ -222,3 +222,30 @@ def test_a_claim_grows_only_when_bound() -> None:
         "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
     ]
     assert claim.validate_claim_update(changed(old, "spec.volumeName", "v"), old) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "is_told"),
+    [
+        ("Deployment", "apps/v1", False),
+        ("Deployment", "v1", True),
+        ("Deployment", "", True),
+        ("ReplicationController", "v1", False),
+        ("ReplicationController", "", False),
+    ],
+)
+def test_what_is_scaled_has_a_group_but_for_the_oldest(kind: str, version: str, is_told: bool) -> None:
+    """`kubectl autoscale rc` names `v1`."""
+
+    def scaled(kind: str, version: str, **metadata: str) -> dict[str, Any]:
+        target = {"apiVersion": version, "kind": kind, "name": "x"}
+        found = obj("autoscaling/v2", "HorizontalPodAutoscaler", spec={"maxReplicas": 3, "scaleTargetRef": target})
+        found["metadata"].update(metadata)
+        return loaded(found)
+
+    told = ["spec.scaleTargetRef.apiVersion: Invalid value: " + f'"{version}": apiVersion must specify API group']
+    assert texts(autoscaling.validate_autoscaler(scaled(kind, version))) == (told if is_told else [])
+    other = scaled("StatefulSet", "apps/v1", resourceVersion="1")
+    new = scaled(kind, version, resourceVersion="1")
+    assert texts(autoscaling.validate_autoscaler_update(new, other)) == (told if is_told else [])
+    assert texts(autoscaling.validate_autoscaler_update(new, new)) == []
