@@ -20,6 +20,7 @@ from pilothouse.apiserver.aggregation.trust import keep as keep_trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer, Auditor, Connector
+from pilothouse.apiserver.authn.legacy_tracking import Tracking as LegacyTracking
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
 from pilothouse.apiserver.crd.custom_resources import CustomResources
@@ -167,6 +168,7 @@ async def assemble(
     server.background.append(ServiceRepair(services, registry_of, clock).run)
     config_maps = await registry_of(gvr.CONFIG_MAPS)
     await publish_trust(config_maps, _trust(options.security, secured), clock.now())
+    server.background.append(LegacyTracking(config_maps, clock).run)
     server.background.append(lambda: keep_trust(config_maps, lambda: _trust(options.security, secured), clock))
     await aggregator.open()
     server.background.append(aggregator.run)

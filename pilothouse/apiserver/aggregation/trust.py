@@ -18,6 +18,7 @@ from pilothouse.apiserver.registry import Registry, Write
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
+from pilothouse.store.base import StoreError
 
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
 KEEP_S = 5.0
@@ -69,14 +70,14 @@ async def keep(config_maps: Registry, trust: Callable[[], Trust], clock: Clock) 
         await clock.sleep(KEEP_S)
         try:
             await publish(config_maps, trust(), clock.now())
-        except StatusError as error:
-            log.error("authorities are not published", reason=error.message)
+        except (StatusError, StoreError) as error:
+            log.error("authorities are not published", reason=str(error))
 
 
 async def publish(config_maps: Registry, trust: Trust, now: float) -> None:
     """Write the ConfigMap: what other servers have put there stays, but certificates that have expired. Idempotent.
 
-    Raises StoreUnavailable, StatusError.
+    Raises StatusError, StoreError.
     """
     required = trust.data()
     if not required:

@@ -23,6 +23,7 @@ from pilothouse.apiserver.authn.signature import SignedTokens
 from pilothouse.apiserver.objects import Objects
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
+from pilothouse.store.base import StoreError
 
 ISSUER = "kubernetes/serviceaccount"
 LAST_USED = "kubernetes.io/legacy-token-last-used"
@@ -116,8 +117,8 @@ class LegacyTokens:
             return
         try:
             await self._mark_used(secret, today)
-        except StatusError as error:
-            log.error("a legacy token's Secret is not labelled", secret=name_of(secret), reason=error.message)
+        except (StatusError, StoreError) as error:
+            log.error("a legacy token's Secret is not labelled", secret=name_of(secret), reason=str(error))
 
 
 def _identity(claims: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from pilothouse.api import gvr as kinds
 from pilothouse.apiserver.aggregation.trust import KEEP_S, NAME, NAMESPACE, Trust, combined, keep, publish
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kit.pki import AUTHORITY_LIFETIME_S, Authority, Pki
+from pilothouse.store.base import StoreUnavailable
 from tests.apiserver.harness import Harness
 
 CLIENTS, PROXIES = "client-ca-file", "requestheader-client-ca-file"
@@ -45,7 +46,11 @@ def test_what_is_not_told(pems: tuple[str, str]) -> None:
     assert combined({}, Trust(first).data(), now + AUTHORITY_LIFETIME_S + 400) == {}
 
 
-async def test_it_is_kept(pems: tuple[str, str]) -> None:
+async def fail(*arguments: object) -> None:
+    raise StoreUnavailable("the disk is full")
+
+
+async def test_it_is_kept(pems: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = pems
     harness = Harness()
     clock = harness.clock
@@ -66,6 +71,12 @@ async def test_it_is_kept(pems: tuple[str, str]) -> None:
         await clock.advance(3 * KEEP_S)
         assert config_maps.cacher.get(NAMESPACE, NAME) is written
         trusts.append(Trust(second))
+        change = config_maps.change
+        with monkeypatch.context() as patched:
+            patched.setattr(config_maps, "change", fail)
+            await clock.advance(KEEP_S)
+        assert config_maps.change == change
+        assert data() == {CLIENTS: first}
         await clock.advance(KEEP_S)
         assert data() == {CLIENTS: first + second}
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}"
