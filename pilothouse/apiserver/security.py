@@ -26,7 +26,6 @@ from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.policies.params import served_params, served_structs
 from pilothouse.apiserver.admission.resource_quota import WriteStatus
 from pilothouse.apiserver.app import Answerer, Connector
-from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authn import issuer
 from pilothouse.apiserver.authn.bearer import BearerTokens, TokenMethod
 from pilothouse.apiserver.authn.chain import Chain as Authentication
@@ -52,7 +51,8 @@ from pilothouse.apiserver.proxy.kubelet import Kubelets, KubeletTls
 from pilothouse.apiserver.proxy.pods import PodStreams
 from pilothouse.apiserver.registry import Registry, Write
 from pilothouse.apiserver.reviews.access import AccessReviews
-from pilothouse.apiserver.reviews.identity import TokenReviews, self_subject_review
+from pilothouse.apiserver.reviews.admission import ReviewAdmission
+from pilothouse.apiserver.reviews.identity import SelfSubjectReviews, TokenReviews
 from pilothouse.apiserver.reviews.token_request import TokenRequests
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
@@ -310,32 +310,11 @@ def _answerers(
     clock: Clock,
     rng: random.Random,
 ) -> dict[tuple[str, str, str], Answerer]:
-    access = AccessReviews(authorizer)
-
-    async def self_subject(call: Call, obj: Object) -> Object:
-        return self_subject_review(call.user, obj, clock.now())
-
-    async def admit(call: Call, obj: Object) -> None:
-        info = call.info
-        attributes = Attributes(
-            "CREATE",
-            by_gvr[kinds.SERVICE_ACCOUNTS],
-            kinds.SERVICE_ACCOUNTS,
-            info.namespace,
-            info.name,
-            call.user,
-            obj,
-            subresource="token",
-            is_dry_run=call.query.get("dryRun") == "All",
-            warnings=call.warnings,
-            annotations={} if call.annotations is None else call.annotations,
-        )
-        await admitting.mutate(attributes)
-        await admitting.validate(attributes)
-
+    admitted = ReviewAdmission(admitting, by_gvr.values())
+    access = AccessReviews(authorizer, admitted.validate)
     answerers: dict[tuple[str, str, str], Answerer] = {
-        (_AUTHENTICATION, "tokenreviews", ""): TokenReviews(bearer).review,
-        (_AUTHENTICATION, "selfsubjectreviews", ""): self_subject,
+        (_AUTHENTICATION, "tokenreviews", ""): TokenReviews(bearer, admitted.validate).review,
+        (_AUTHENTICATION, "selfsubjectreviews", ""): SelfSubjectReviews(clock, admitted.validate).review,
         (_AUTHORIZATION, "subjectaccessreviews", ""): access.subject_access,
         (_AUTHORIZATION, "selfsubjectaccessreviews", ""): access.self_subject_access,
         (_AUTHORIZATION, "localsubjectaccessreviews", ""): access.local_subject_access,
@@ -350,9 +329,9 @@ def _answerers(
             audiences=bearer.audiences,
             max_lifetime_s=options.max_token_lifetime_s,
             extend_lifetime=options.extend_token_lifetime,
-            admit=admit,
+            admit=admitted.validate,
         ).create
-    return answerers
+    return {key: admitted.mutated(answerer) for key, answerer in answerers.items()}
 
 
 def _admitted(

@@ -262,3 +262,28 @@ async def test_openapi_is_served(cluster):
     index = orjson.loads(await cluster.client("alice").raw("GET", "/openapi/v3"))
     assert "api/v1" in index["paths"]
     assert orjson.loads(await cluster.client("alice").raw("GET", "/openapi/v3/api/v1"))["openapi"] == "3.0.0"
+
+
+async def test_policies_see_requests_for_tokens_and_no_reviews(cluster):
+    admin = cluster.client("admin")
+    group = "admissionregistration.k8s.io"
+    rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
+    policy = {
+        "metadata": {"name": "nothing"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": "false", "message": "nothing at all"}],
+        },
+    }
+    binding = {"metadata": {"name": "nothing"}, "spec": {"policyName": "nothing", "validationActions": ["Deny"]}}
+    await admin.create(kinds.VALIDATING_ADMISSION_POLICIES, {"apiVersion": f"{group}/v1", **policy})
+    await admin.create(kinds.VALIDATING_ADMISSION_POLICY_BINDINGS, {"apiVersion": f"{group}/v1", **binding})
+    obj = review("SelfSubjectReview", "authentication.k8s.io")
+    assert (await admin.create(kinds.SELF_SUBJECT_REVIEWS, obj))["status"]["userInfo"]["username"] == "admin"
+    spec = {"nonResourceAttributes": {"path": "/", "verb": "get"}}
+    obj = review("SelfSubjectAccessReview", "authorization.k8s.io", **spec)
+    assert (await admin.create(kinds.SELF_SUBJECT_ACCESS_REVIEWS, obj))["status"]["allowed"]
+    path = "/api/v1/namespaces/default/serviceaccounts/robot/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    with pytest.raises(Invalid, match="nothing at all"):
+        await admin.raw("POST", path, body=orjson.dumps(request))

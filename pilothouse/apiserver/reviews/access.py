@@ -12,6 +12,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, Verdict
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.reviews import selectors
+from pilothouse.apiserver.reviews.admission import Admit, admit_all
 
 _SPEC = Path("spec")
 _RESOURCE_KEYS = ("verbs", "apiGroups", "resources", "resourceNames")
@@ -19,19 +20,23 @@ _PATH_KEYS = ("verbs", "nonResourceURLs")
 
 
 class AccessReviews:
-    def __init__(self, authorizer: Authorizer) -> None:
+    def __init__(self, authorizer: Authorizer, admit: Admit = admit_all) -> None:
+        """`admit` raises for a review that is valid and not admitted."""
         self._authorizer = authorizer
+        self._admit = admit
 
     async def self_subject_access(self, call: Call, obj: Object) -> Object:
         """SelfSubjectAccessReview. Raises Invalid."""
         spec = obj.get("spec") or {}
         _check([*_attribute_faults(spec), *_metadata_faults(obj)])
+        await self._admit(call, obj)
         return {**obj, "status": await self._answer(call.user, spec)}
 
     async def subject_access(self, call: Call, obj: Object) -> Object:
         """SubjectAccessReview. Raises Invalid."""
         spec = obj.get("spec") or {}
         _check([*_attribute_faults(spec, has_subject=True), *_metadata_faults(obj)])
+        await self._admit(call, obj)
         return {**obj, "status": await self._answer(_subject(spec), spec)}
 
     async def local_subject_access(self, call: Call, obj: Object) -> Object:
@@ -49,6 +54,7 @@ class AccessReviews:
         _check(faults)
         if call.info.namespace != namespace:
             raise status.BadRequest(f"spec.resourceAttributes.namespace must match namespace: {call.info.namespace}")
+        await self._admit(call, obj)
         return {**obj, "status": await self._answer(_subject(spec), spec)}
 
     async def self_subject_rules(self, call: Call, obj: Object) -> Object:
@@ -56,6 +62,7 @@ class AccessReviews:
         namespace = (obj.get("spec") or {}).get("namespace", "")
         if not namespace:
             raise status.BadRequest("no namespace on request")
+        await self._admit(call, obj)
         rules = self._authorizer.rules_for(call.user, namespace)
         answer: Object = {"resourceRules": [], "nonResourceRules": [], "incomplete": not rules.is_complete}
         for rule in rules.rules:

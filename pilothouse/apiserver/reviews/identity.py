@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from pilothouse.api import status
 from pilothouse.api.meta import Object, format_time
-from pilothouse.api.user import User
 from pilothouse.apiserver.authn.bearer import BearerTokens
 from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.reviews.admission import Admit, admit_all
+from pilothouse.kit.clock import Clock
 
 
-def self_subject_review(user: User, obj: Object, now: float) -> Object:
+class SelfSubjectReviews:
     """`kubectl auth whoami`."""
-    return {**obj, "metadata": {"creationTimestamp": format_time(now)}, "status": {"userInfo": user.to_object()}}
+
+    def __init__(self, clock: Clock, admit: Admit = admit_all) -> None:
+        self._clock = clock
+        self._admit = admit
+
+    async def review(self, call: Call, obj: Object) -> Object:
+        await self._admit(call, obj)
+        created = {"creationTimestamp": format_time(self._clock.now())}
+        return {**obj, "metadata": created, "status": {"userInfo": call.user.to_object()}}
 
 
 class TokenReviews:
-    def __init__(self, tokens: BearerTokens) -> None:
+    def __init__(self, tokens: BearerTokens, admit: Admit = admit_all) -> None:
+        """`admit` raises for a review that is not admitted."""
         self._tokens = tokens
+        self._admit = admit
 
     async def review(self, call: Call, obj: Object) -> Object:
         """Raises BadRequest without a token."""
         spec = obj.get("spec") or {}
         if not spec.get("token"):
             raise status.BadRequest("token is required for TokenReview in authentication")
+        await self._admit(call, obj)
         audiences = tuple(spec.get("audiences") or self._tokens.audiences)
         try:
             verified = await self._tokens.verify(spec["token"], audiences)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api import gvr as kinds
@@ -17,6 +17,7 @@ from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.apiserver.authn.issuer import TokenIssuer, bound_claims
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
+from pilothouse.apiserver.reviews.admission import Admit, admit_all
 from pilothouse.kit.clock import Clock
 
 MIN_TOKEN_S = 600
@@ -41,7 +42,7 @@ class TokenRequests:
         audiences: tuple[str, ...],
         max_lifetime_s: int = 0,
         extend_lifetime: bool = True,
-        admit: Callable[[Call, Object], Awaitable[None]] | None = None,
+        admit: Admit = admit_all,
     ) -> None:
         """`audiences` are those of the API server. `max_lifetime_s` 0 is no limit. `admit` raises for a request not admitted."""
         self._admit = admit
@@ -58,8 +59,7 @@ class TokenRequests:
         namespace, name = call.info.namespace, call.info.name
         metadata = dict(obj.get("metadata") or {})
         account = await self._account(namespace, name, metadata)
-        if self._admit is not None:
-            await self._admit(call, obj)
+        await self._admit(call, obj)
         spec = dict(obj.get("spec") or {})
         spec["audiences"] = list(spec.get("audiences") or self._audiences)
         spec.setdefault("boundObjectRef", None)

@@ -13,6 +13,18 @@ from pilothouse.api.selector import from_object
 from pilothouse.apiserver.admission.matching import Match
 from pilothouse.apiserver.objects import Objects
 
+_EXCLUDED = frozenset(
+    {
+        ("authentication.k8s.io", "selfsubjectreviews"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+    }
+)
+"""Kinds that no policy sees: one that refused them could break the cluster. Source: `pkg/kubeapiserver/admission/exclusion`."""
+
 
 class PolicyError(Exception):
     """A policy cannot be used as it is, whatever its bindings."""
@@ -76,7 +88,8 @@ class Policies:
         if found is None:
             if self._bound is None:
                 self._bound = tuple(bound(self._policies.values(), self._bindings.values()))
-            found = tuple(policy for policy in self._bound if policy.match.may_match(resource))
+            is_excluded = (resource.gvr.group, resource.gvr.plural) in _EXCLUDED
+            found = () if is_excluded else tuple(each for each in self._bound if each.match.may_match(resource))
             self._wanted[resource.gvr] = found
         return found
 
