@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+
+from pilothouse.kit.remembered import remembered
 
 Messages = Sequence[str]
 Rule = Callable[[str], Messages]
@@ -104,7 +105,7 @@ def between(low: int, high: int) -> str:
     return f"must be between {low} and {high}, inclusive"
 
 
-@lru_cache(_CACHED)
+@remembered(_CACHED)
 def dns_label(value: str) -> Messages:
     """RFC 1123 label: names of Pods' containers, Namespaces, ports' host parts."""
     if len(value) <= 63 and _is_label(value):
@@ -118,7 +119,7 @@ def dns_label(value: str) -> Messages:
     return messages
 
 
-@lru_cache(_CACHED)
+@remembered(_CACHED)
 def dns_subdomain(value: str) -> Messages:
     """RFC 1123 subdomain: the names of most objects."""
     if len(value) <= 253 and _is_subdomain(value):
@@ -168,7 +169,7 @@ def path_segment(value: str) -> Messages:
     return tuple(f"may not contain '{forbidden}'" for forbidden in "/%" if forbidden in value)
 
 
-@lru_cache(_CACHED)
+@remembered(_CACHED)
 def label_key(value: str) -> Messages:
     """A label key, or any qualified name: a name of up to 63 characters with an optional DNS prefix and `/`."""
     parts = value.split("/")
@@ -198,7 +199,7 @@ def label_key(value: str) -> Messages:
     return messages or _OK
 
 
-@lru_cache(_CACHED)
+@remembered(_CACHED)
 def label_value(value: str) -> Messages:
     """A label's value: up to 63 characters, possibly empty."""
     if len(value) <= 63 and _is_label_value(value):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from functools import lru_cache, total_ordering
+from functools import total_ordering
+
+from pilothouse.kit.remembered import remembered
 
 _NANO = 10**9
 _MILLI = 10**6
@@ -109,7 +111,7 @@ def _rounded(amount: int, unit: int) -> int:
     return -(-amount // unit) if amount > 0 else amount // unit
 
 
-@lru_cache(4096)
+@remembered(4096)
 def parse(text: str) -> Quantity:
     """The quantity that `text` writes. Raises ValueError with upstream's message."""
     if text.isdigit() and text.isascii() and text[0] != "0" and len(text) < 19:
@@ -178,19 +180,19 @@ def _read(value: str | int | float) -> Quantity:
     return parse(value.strip() if isinstance(value, str) else str(value))
 
 
-@lru_cache(4096)
+@remembered(4096)
 def canonical(value: str | int | float) -> str:
     """How a quantity found in JSON (a string or a number) is stored and shown. Raises ValueError."""
     return str(_read(value))
 
 
-@lru_cache(4096)
+@remembered(4096)
 def to_milli(value: str | int | float) -> int:
     """Thousandths of a quantity as it stands in an object, rounded up. Raises ValueError."""
     return _read(value).milli
 
 
-@lru_cache(4096)
+@remembered(4096)
 def to_int(value: str | int | float) -> int:
     """Whole units of a quantity as it stands in an object, rounded up. Raises ValueError."""
     return _read(value).value

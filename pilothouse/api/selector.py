@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, invalid
 from pilothouse.api.status import BadRequest
+from pilothouse.kit.remembered import remembered
 
 
 class Operator(StrEnum):
@@ -223,7 +223,7 @@ def from_object(selector: Mapping[str, Any] | None) -> LabelSelector:
     return LabelSelector(requirements) if requirements else EVERYTHING
 
 
-@lru_cache(1024)
+@remembered(1024)
 def parse_labels(text: str) -> LabelSelector:
     """The selector that a query such as `app=web,tier in (a,b),!old` writes. An empty text selects everything."""
     if not text:
@@ -412,7 +412,7 @@ def _unescaped(value: str) -> str:
     return _escapes.sub(character, value)
 
 
-@lru_cache(1024)
+@remembered(1024)
 def parse_fields(text: str) -> FieldSelector:
     """The selector that a query such as `spec.nodeName=n1,status.phase!=Failed` writes. An empty text selects everything."""
     requirements = []

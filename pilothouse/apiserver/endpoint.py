@@ -53,7 +53,7 @@ class Endpoint:
     def output(self, accept: str, subresource: Subresource | None = None, *, is_watchable: bool = False) -> Output:
         """What form an answer takes, of the kind itself or of what a subresource speaks. Raises NotAcceptable."""
         if "protobuf" not in accept:
-            return negotiate(accept, is_watchable=is_watchable)
+            return negotiate(accept, True, is_watchable)
         has_message = (self if subresource is None else self.of(subresource))._has_message
         return negotiate(accept, has_message, is_watchable)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
 from typing import NamedTuple
 
 from pilothouse.apiserver.errors import no_representation, not_acceptable
+from pilothouse.kit.remembered import remembered
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -52,8 +52,8 @@ _SHAPES = {
 }
 
 
-@lru_cache(maxsize=256)
-def negotiate(accept: str, has_message: bool = True, is_watchable: bool = False) -> Output:
+@remembered(256)
+def negotiate(accept: str, has_message: bool, is_watchable: bool) -> Output:
     """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable.
 
     `has_message` is whether what is asked for can be written as protobuf; its metadata always can, and tables never.

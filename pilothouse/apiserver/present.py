@@ -165,7 +165,7 @@ def error_response(error: StatusError, accept: str) -> Response:
         # A failure has no columns and no metadata to be shown by.
         return response
     try:
-        media_type = negotiate(accept).media_type
+        media_type = negotiate(accept, True, False).media_type
     except NotAcceptable:
         return response
     if media_type == YAML:

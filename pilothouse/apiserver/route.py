@@ -7,7 +7,6 @@ audit and the choice of the verb.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -15,6 +14,7 @@ from urllib.parse import unquote_plus
 from pilothouse.api.names import path_segment
 from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
+from pilothouse.kit.remembered import remembered
 
 Query = Mapping[str, str]
 """Query parameters; of a parameter given more than once, the first value, as upstream reads single-valued options."""
@@ -108,9 +108,13 @@ def request_info(method: str, path: str, query: Query) -> RequestInfo:
     )
 
 
-@lru_cache(maxsize=2048)
 def plain_request_info(method: str, path: str) -> RequestInfo:
     """The same without a query: what is asked for again and again, such as a Lease, is looked up."""
+    return _plain_request_info(path, method)
+
+
+@remembered(2048)
+def _plain_request_info(path: str, method: str) -> RequestInfo:
     return request_info(method, path, NO_QUERY)
 
 
@@ -143,7 +147,7 @@ def parse_query(text: str) -> Query:
     return _parse_query(text) if text else NO_QUERY
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _parse_query(text: str) -> Query:
     parameters: dict[str, str] = {}
     for part in text.split("&"):

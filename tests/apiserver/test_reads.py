@@ -73,7 +73,7 @@ def test_other_paths_name_no_resource(path: str) -> None:
     ],
 )
 def test_negotiation(accept: str, output: Output) -> None:
-    assert negotiate(accept) == output
+    assert negotiate(accept, True, False) == output
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_negotiation(accept: str, output: Output) -> None:
 )
 def test_what_cannot_be_given_is_refused(accept: str) -> None:
     with pytest.raises(status.NotAcceptable, match="only the following media types are accepted"):
-        negotiate(accept)
+        negotiate(accept, True, False)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import struct
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import orjson
 
 from pilothouse.api.codec.messages import Field, fields_of
 from pilothouse.api.codec.wire import BYTES, FIXED64, VARINT, delimited, tag, varint
+from pilothouse.kit.remembered import remembered
 
 Encode = Callable[[Any], bytes]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -165,7 +166,7 @@ def _heads(prefix: bytes) -> tuple[bytes, ...]:
     return tuple(prefix + bytes((length,)) for length in range(128))
 
 
-@lru_cache(maxsize=256)
+@remembered(256)
 def _time(text: str | None) -> bytes:
     """`metav1.Time`, whose fractions of a second are not kept. A map may hold times that are null."""
     if text is None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import quantity
 from pilothouse.api.meta import Object
 from pilothouse.api.schema.types import Field, ListOf, MapOf, Scalar, Struct, Type, struct_of
+from pilothouse.kit.remembered import remembered
 
 Load = Callable[[Any], None]
 Entry = tuple[type | None, Load | None, bool, "Convert | None"]
@@ -31,7 +31,7 @@ class Irregular(Exception):
     """The object needs the slow pass."""
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def canonical_quantity(text: str) -> str:
     """The canonical form. Raises ValueError."""
     return str(quantity.parse(text))

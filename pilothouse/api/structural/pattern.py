@@ -7,8 +7,9 @@ otherwise; what only `re` has is refused.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Protocol
+
+from pilothouse.kit.remembered import remembered
 
 _POSIX = {
     "alnum": "0-9A-Za-z",
@@ -61,7 +62,7 @@ class _Re2:
         return self._matches.eval(data={"text": text, "pattern": self._pattern}).plain_value() or None
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def compiled(pattern: str) -> Pattern:
     """Raises ValueError for what is no regular expression to Go."""
     try:

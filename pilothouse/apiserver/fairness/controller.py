@@ -32,6 +32,7 @@ from pilothouse.apiserver.route import RequestInfo
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family
+from pilothouse.kit.remembered import LONGEST
 from pilothouse.kit.workqueue import WorkQueue
 
 DEFAULT_SEATS = 600
@@ -334,9 +335,11 @@ class Fairness:
 
     def _classify(self, key: tuple[object, ...], user: User, info: RequestInfo) -> Flow:
         schema, group = next((each for each in self._order if rules.matches(each[0], user, info)), self._order[-1])
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        flow = self._known[key] = Flow(group, rules.distinguisher(schema, user, info))
+        flow = Flow(group, rules.distinguisher(schema, user, info))
+        if len(info.path) <= LONGEST:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = flow
         return flow
 
     async def _mark(self, registry: Registry, name: str) -> None:

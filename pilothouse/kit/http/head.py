@@ -8,6 +8,7 @@ from pilothouse.kit.http.message import Response
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _KNOWN_NAMES_LIMIT = 512
+_KNOWN_NAME_BYTES = 64
 
 
 class HeaderNames(dict[bytes, str]):
@@ -15,7 +16,7 @@ class HeaderNames(dict[bytes, str]):
 
     def __missing__(self, raw: bytes) -> str:
         name = raw.decode("latin-1").lower()
-        if len(self) < _KNOWN_NAMES_LIMIT:
+        if len(raw) <= _KNOWN_NAME_BYTES and len(self) < _KNOWN_NAMES_LIMIT:
             self[raw] = name
         return name
 

@@ -16,6 +16,9 @@ from pilothouse.kit.http.head import HeaderNames
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.target import Malformed, check_framing, check_host, parse_target
 
+_HOST_CHARACTERS = 255
+"""The longest Host that is remembered as well formed."""
+
 
 class Receiver(Protocol):
     """The connection, as its reader needs it."""
@@ -137,7 +140,7 @@ class RequestReader:
         host = headers.get("host")
         if host not in self._hosts:
             check_host(headers, self.version)
-            if host is not None and len(self._hosts) < self._limits.known_hosts:
+            if host is not None and len(host) <= _HOST_CHARACTERS and len(self._hosts) < self._limits.known_hosts:
                 self._hosts.add(host)
         length = headers.get("content-length")
         if length is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from pilothouse.api import quantity
 from pilothouse.api.meta import Object
+from pilothouse.kit.remembered import remembered
 
 _HUGE_PAGES = "hugepages-"
 _NAME_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -24,7 +24,7 @@ _LONGEST_PATH = 255
 _is_identifier = re.compile("[a-f0-9]{64}").fullmatch
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def image_pull_policy(image: str) -> str:
     """Always for an image whose tag is `latest` or that names neither tag nor digest; else, and for what is no image, IfNotPresent."""
     first, slash, _ = image.partition("/")
