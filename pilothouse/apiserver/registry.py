@@ -562,8 +562,7 @@ class Registry:
     def _refuse_faults(self, obj: Object, faults: list[FieldError]) -> None:
         if faults:
             gvr = self.resource.gvr
-            unique = list({(fault.type, fault.path, str(fault)): fault for fault in faults}.values())
-            raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), unique)
+            raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), faults)
 
     @staticmethod
     def _drop_duplicate_owners(metadata: Object, write: Write) -> None:

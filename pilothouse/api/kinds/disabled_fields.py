@@ -38,6 +38,20 @@ def of_stateful_set(draft: Object, old: View | None) -> None:
 _of_template = of_pods("spec", "template")
 
 
+def of_node(draft: Object, old: View | None) -> None:
+    """Configuration from ConfigMaps, which no kubelet takes any more."""
+    for part, field in (("spec", "configSource"), ("status", "config")):
+        held = draft.get(part) or {}
+        if field in held and not at(old or {}, part, field):
+            del held[field]
+
+
+def of_claim(draft: Object, old: View | None) -> None:
+    """Data from another namespace."""
+    if at(draft, "spec", "dataSourceRef", "namespace") and not at(old or {}, "spec", "dataSourceRef"):
+        del draft["spec"]["dataSourceRef"]
+
+
 def _drop(spec: Object, before: View) -> None:
     if "schedulingGroup" in spec and "schedulingGroup" not in before:
         del spec["schedulingGroup"]

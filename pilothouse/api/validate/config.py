@@ -87,11 +87,11 @@ def _check_needed_keys(kind: str, data: Mapping[str, str], errors: Errors) -> No
         if key not in data:
             errors.append(required(_DATA.key(key)))
         elif kind != "kubernetes.io/tls":
+            content = base64.b64decode(data[key])
             try:
-                content = json.loads(base64.b64decode(data[key]))
-                problem = "" if isinstance(content, dict) else "json: cannot unmarshal into a map"
+                problem = "" if isinstance(json.loads(content), dict) else "json: cannot unmarshal into a map"
             except ValueError as error:
-                problem = str(error)
+                problem = str(error) if content.strip() else "unexpected end of JSON input"
             if problem:
                 errors.append(invalid(_DATA.key(key), "<secret contents redacted>", problem))
 

@@ -160,29 +160,37 @@ def check_pod_spec(spec: Part, metadata: Part, path: Path, errors: Errors, *, is
         _check_host_network_ports(containers, path.child("containers"), errors, is_pod)
     check_required_choice(spec, "restartPolicy", _RESTART_POLICIES, path, errors)
     check_required_choice(spec, "dnsPolicy", _DNS_POLICIES, path, errors)
+    if selector := get("nodeSelector"):
+        check_labels(selector, path.child("nodeSelector"), errors)
     if context := get("securityContext"):
         check_pod_security(context, spec, path.child("securityContext"), errors)
     if get("shareProcessNamespace") and get("hostPID"):
         text = "ShareProcessNamespace and HostPID cannot both be enabled"
         errors.append(invalid(path.child("securityContext", "shareProcessNamespace"), True, text))
     _check_placement(spec, path, errors)
-    _check_names(spec, path, errors)
-    if facts.host_users is False:
-        _check_own_users(spec, path, errors)
-    if (os := facts.os) is not None:
-        check_os(os, spec, path, errors)
     if uses_host_process(spec):
         check_host_process(spec, path, errors)
+    if facts.host_users is False:
+        _check_own_users(spec, path, errors)
+    if "hostnameOverride" in spec:
+        _check_hostname_override(spec, path.child("hostnameOverride"), errors)
+    _check_names(spec, path, errors)
+    _check_running(spec, path, errors)
+    if (os := facts.os) is not None:
+        check_os(os, spec, path, errors)
+    if (group := get("schedulingGroup")) is not None:
+        _check_scheduling_group(group, path.child("schedulingGroup", "podGroupName"), errors)
     _check_file_keys(spec, path, errors)
 
 
 def _check_placement(spec: Part, path: Path, errors: Errors) -> None:
-    """Where the pod may run and when."""
+    """What the pod waits for, and its DNS."""
     get = spec.get
-    if selector := get("nodeSelector"):
-        check_labels(selector, path.child("nodeSelector"), errors)
     if affinity := get("affinity"):
         scheduling.check_affinity(affinity, path.child("affinity"), errors)
+    config = get("dnsConfig")
+    if config is not None or get("dnsPolicy") == "None":
+        _check_dns_config(config, get("dnsPolicy", ""), path.child("dnsConfig"), errors)
     if gates := get("readinessGates"):
         for i, gate in enumerate(gates):
             here = path.child("readinessGates").index(i).child("conditionType")
@@ -191,48 +199,49 @@ def _check_placement(spec: Part, path: Path, errors: Errors) -> None:
         scheduling.check_scheduling_gates(gates, path.child("schedulingGates"), errors)
     if constraints := get("topologySpreadConstraints"):
         scheduling.check_topology_spread(constraints, path.child("topologySpreadConstraints"), errors)
-    deadline = get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline <= 2**31 - 1:
-        errors.append(invalid(path.child("activeDeadlineSeconds"), deadline, names.between(1, 2**31 - 1)))
-    if tolerations := get("tolerations"):
-        scheduling.check_tolerations(tolerations, path.child("tolerations"), errors)
-    if "preemptionPolicy" in spec:
-        check_required_choice(spec, "preemptionPolicy", ("PreemptLowerPriority", "Never"), path, errors)
-    if overhead := get("overhead"):
-        for name, value in overhead.items():
-            check_container_resource_name(name, path.child("overhead", "limits").key(name), errors)
-            check_amount(name, value, path.child("overhead", "limits").key(name), errors)
-    if (group := get("schedulingGroup")) is not None:
-        name = group.get("podGroupName")
-        here = path.child("schedulingGroup", "podGroupName")
-        if name is None:
-            errors.append(invalid(here, None, "must specify one of: `podGroupName`"))
-        else:
-            check_name(names.dns_subdomain, name, here, errors)
 
 
 def _check_names(spec: Part, path: Path, errors: Errors) -> None:
-    """Names of other objects, host names and what resolves them."""
+    """Names of other objects and of hosts, and what goes between them."""
     get = spec.get
-    for field in ("serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName"):
-        value = get(field)
-        if value and (messages := names.dns_subdomain(value)):
-            errors.extend(invalid(path.child(field), value, text) for text in messages)
-    if get("runtimeClassName") == "":
-        check_name(names.dns_subdomain, "", path.child("runtimeClassName"), errors)
+    for field in ("serviceAccountName", "nodeName"):
+        if value := get(field):
+            check_name(names.dns_subdomain, value, path.child(field), errors)
+    deadline = get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= 2**31 - 1:
+        errors.append(invalid(path.child("activeDeadlineSeconds"), deadline, names.between(1, 2**31 - 1)))
     for field in ("hostname", "subdomain"):
         if value := get(field):
             check_name(names.dns_label, value, path.child(field), errors)
-    if "hostnameOverride" in spec:
-        _check_hostname_override(spec, path.child("hostnameOverride"), errors)
-    config = get("dnsConfig")
-    if config is not None or get("dnsPolicy") == "None":
-        _check_dns_config(config, get("dnsPolicy", ""), path.child("dnsConfig"), errors)
+    if tolerations := get("tolerations"):
+        scheduling.check_tolerations(tolerations, path.child("tolerations"), errors)
     for i, alias in enumerate(get("hostAliases") or ()):
         here = path.child("hostAliases").index(i)
         check_address(alias.get("ip", ""), here.child("ip"), errors)
         for j, hostname in enumerate(alias.get("hostnames") or ()):
             check_name(names.dns_subdomain, hostname, here.child("hostnames").index(j), errors)
+
+
+def _check_running(spec: Part, path: Path, errors: Errors) -> None:
+    """The classes of the pod, and what it takes beside its containers."""
+    get = spec.get
+    if value := get("priorityClassName"):
+        check_name(names.dns_subdomain, value, path.child("priorityClassName"), errors)
+    if (value := get("runtimeClassName")) is not None:
+        check_name(names.dns_subdomain, value, path.child("runtimeClassName"), errors)
+    if "preemptionPolicy" in spec:
+        check_required_choice(spec, "preemptionPolicy", ("PreemptLowerPriority", "Never"), path, errors)
+    for name, value in (get("overhead") or {}).items():
+        check_container_resource_name(name, path.child("overhead", "limits").key(name), errors)
+        check_amount(name, value, path.child("overhead", "limits").key(name), errors)
+
+
+def _check_scheduling_group(group: Part, path: Path, errors: Errors) -> None:
+    name = group.get("podGroupName")
+    if name is None:
+        errors.append(invalid(path, None, "must specify one of: `podGroupName`"))
+    else:
+        check_name(names.dns_subdomain, name, path, errors)
 
 
 def _check_hostname_override(spec: Part, path: Path, errors: Errors) -> None:

@@ -190,7 +190,7 @@ def _check_limit(limit: Part, name: str, path: Path, errors: Errors) -> None:
         ("default", default, "default value", high, "max value"),
     ):
         if one is not None and other is not None and one > other:
-            shown = {"min": low, "defaultRequest": request, "default": other}[field]
+            shown = {"min": low, "defaultRequest": request, "default": low if one is low else high}[field]
             errors.append(
                 invalid(path.child(field).key(name), str(shown), f"{what} {one} is greater than {than} {other}")
             )

@@ -239,8 +239,12 @@ def validate_replication_controller(controller: Part) -> list[FieldError]:
     spec["selector"] = {"matchLabels": spec.get("selector") or {}}
     try:
         _check_template(spec, "ReplicationController", errors)
-    except BadRequest as error:
-        errors.append(invalid(_SPEC.child("selector"), controller["spec"].get("selector"), error.message))
+    except BadRequest:
+        # A selector that no label can match is not told as such.
+        labels = (spec["template"].get("metadata") or {}).get("labels")
+        errors.append(invalid(_SPEC.child("template", "metadata", "labels"), labels, _NO_MATCH))
+        spec["selector"] = {}
+        _check_template(spec, "ReplicationController", errors)
     return errors
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from pilothouse.api.kinds.apps.stateful_set import STATEFUL_SET
 from pilothouse.api.kinds.coordination.lease import LEASE
+from pilothouse.api.kinds.core.node import NODE
+from pilothouse.api.kinds.core.persistent_volume_claim import PERSISTENT_VOLUME_CLAIM
 from pilothouse.api.kinds.core.pod import POD
 from pilothouse.api.kinds.resource.resource_slice import RESOURCE_SLICE
 from pilothouse.api.resource import Resource
@@ -53,3 +55,10 @@ def test_other_kinds() -> None:
     listed = {"spec": {"devices": [{"attributes": {"a": {"strings": ["x"]}}, "nodeAllocatableResourceMappings": {}}]}}
     assert dropped(RESOURCE_SLICE, listed) == {"spec": {"devices": [{"attributes": {"a": {}}}]}}
     assert dropped(RESOURCE_SLICE, listed, listed) == listed
+    node = {"spec": {"configSource": {}}, "status": {"config": {"error": "x"}}}
+    assert dropped(NODE, node) == {"spec": {}, "status": {}}
+    assert dropped(NODE, {"status": {"config": {"error": "x"}}}, node) == {"status": {"config": {"error": "x"}}}
+    reference = {"kind": "VolumeSnapshot", "name": "s"}
+    claim = {"spec": {"dataSourceRef": {**reference, "namespace": "n"}}}
+    assert dropped(PERSISTENT_VOLUME_CLAIM, claim) == {"spec": {}}
+    assert dropped(PERSISTENT_VOLUME_CLAIM, claim, {"spec": {"dataSourceRef": reference}}) == claim

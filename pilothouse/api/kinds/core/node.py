@@ -5,6 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.address_warnings import of_subnet
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, View, at, flag_of, wide
+from pilothouse.api.kinds.disabled_fields import of_node
 from pilothouse.api.meta import condition_of
 from pilothouse.api.resource import STATUS, Column, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
@@ -80,6 +81,7 @@ NODE = Resource(
     ),
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
+    drop_disabled=of_node,
     validate=Deferred("pilothouse.api.validate.node", "validate_node"),
     validate_update=Deferred("pilothouse.api.validate.node", "validate_node_update"),
     validate_status_update=Deferred("pilothouse.api.validate.node", "validate_node_status_update"),

@@ -6,6 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.kinds.core.persistent_volume import storage_class
+from pilothouse.api.kinds.disabled_fields import of_claim
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
 from pilothouse.kit.deferred import Deferred
@@ -85,6 +86,7 @@ PERSISTENT_VOLUME_CLAIM = Resource(
     returns_deleted=True,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),
+    drop_disabled=of_claim,
     validate=Deferred("pilothouse.api.validate.claim", "validate_claim"),
     validate_update=Deferred("pilothouse.api.validate.claim", "validate_claim_update"),
     validate_status_update=Deferred("pilothouse.api.validate.claim", "validate_claim_status_update"),

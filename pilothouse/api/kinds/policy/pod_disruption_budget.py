@@ -21,6 +21,7 @@ POD_DISRUPTION_BUDGET = Resource(
     gvr.POD_DISRUPTION_BUDGETS,
     short_names=("pdb",),
     name_rule="path-segment",
+    knows_finalizers=False,
     subresources=(STATUS,),
     unconditional_update=False,
     columns=(
