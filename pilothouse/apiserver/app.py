@@ -299,7 +299,7 @@ class ApiServer:
                 info = request_info(request.method, request.path, query)
             else:
                 query = NO_QUERY
-                info = plain_request_info(request.method, request.path)
+                info = plain_request_info(request.path, request.method)
             call = Call(request, info, query, _NOBODY, authorizer=self._authorizer)
             call.allowed_s = time_allowed_s(info, query, self._request_timeout_s)
             work = self._chain(call, audit_id)

@@ -19,7 +19,7 @@ from pilothouse.api.selector import FieldSelector
 from pilothouse.apiserver.decode import check_identity
 from pilothouse.apiserver.field_labels import check_selectable
 from pilothouse.apiserver.metrics.events import SentEvents
-from pilothouse.apiserver.negotiate import Output, negotiate
+from pilothouse.apiserver.negotiate import ANYTHING, PLAIN, Output, negotiate
 from pilothouse.apiserver.registry import Registry
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cacher
@@ -52,6 +52,8 @@ class Endpoint:
 
     def output(self, accept: str, subresource: Subresource | None = None, *, is_watchable: bool = False) -> Output:
         """What form an answer takes, of the kind itself or of what a subresource speaks. Raises NotAcceptable."""
+        if accept in ANYTHING:
+            return PLAIN
         if "protobuf" not in accept:
             return negotiate(accept, True, is_watchable)
         has_message = (self if subresource is None else self.of(subresource))._has_message

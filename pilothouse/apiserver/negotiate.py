@@ -45,6 +45,8 @@ _MEDIA_TYPES = {
     "application/yaml": YAML,
     PROTOBUF: PROTOBUF,
 }
+ANYTHING = frozenset({"", "*/*", JSON})
+"""Wishes that JSON meets."""
 _SHAPES = {
     "Table": Shape.TABLE,
     "PartialObjectMetadata": Shape.PARTIAL,
@@ -59,7 +61,7 @@ def negotiate(accept: str, has_message: bool, is_watchable: bool) -> Output:
     `has_message` is whether what is asked for can be written as protobuf; its metadata always can, and tables never.
     `is_watchable` is whether it is a collection, which can be watched as well.
     """
-    if accept in ("", "*/*", JSON):
+    if accept in ANYTHING:
         return PLAIN
     check_representation(accept, (*ACCEPTED, *STREAMED) if is_watchable else ACCEPTED)
     for media_range, parameters in wishes(accept):

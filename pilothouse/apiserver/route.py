@@ -108,13 +108,9 @@ def request_info(method: str, path: str, query: Query) -> RequestInfo:
     )
 
 
-def plain_request_info(method: str, path: str) -> RequestInfo:
-    """The same without a query: what is asked for again and again, such as a Lease, is looked up."""
-    return _plain_request_info(path, method)
-
-
 @remembered(2048)
-def _plain_request_info(path: str, method: str) -> RequestInfo:
+def plain_request_info(path: str, method: str) -> RequestInfo:
+    """The same without a query: what is asked for again and again, such as a Lease, is looked up."""
     return request_info(method, path, NO_QUERY)
 
 

@@ -41,10 +41,10 @@ async def test_short_ones_are_looked_up(server: Harness) -> None:
     from pilothouse.apiserver.route import plain_request_info
 
     path = "/api/v1/namespaces/default/pods/remembered"
-    assert plain_request_info("GET", path) is plain_request_info("GET", path)
+    assert plain_request_info(path, "GET") is plain_request_info(path, "GET")
     long = path + "a" * LONG
-    assert plain_request_info("GET", long) is not plain_request_info("GET", long)
-    assert plain_request_info("GET", long) == plain_request_info("GET", long)
+    assert plain_request_info(long, "GET") is not plain_request_info(long, "GET")
+    assert plain_request_info(long, "GET") == plain_request_info(long, "GET")
 
 
 async def test_long_names_of_headers_and_hosts_are_not_kept() -> None:
