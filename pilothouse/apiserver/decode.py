@@ -101,11 +101,14 @@ def _no_object(value: Any, kind: str, body: bytes) -> Object:
     """What stands for a body that is none: an empty object for null. Raises BadRequest for anything else."""
     if value is None:
         return {}
-    raise unrecognized(
-        kind,
+    raise unrecognized(kind, without_kind(value), body)
+
+
+def without_kind(value: Any) -> str:
+    """Why a document says no kind: it is no object."""
+    return (
         f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_type(value)} into Go value of type "
-        r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }',
-        body,
+        r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
     )
 
 

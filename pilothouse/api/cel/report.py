@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 _find = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(\d+):(\d+): (.*)$", re.MULTILINE).finditer
 _WORDS = (
-    (re.compile(r"cannot be the range of a comprehension"), "cannot be range of a comprehension"),
+    (
+        re.compile(r"expression of type '?(\S+?)'? cannot be the range of a comprehension"),
+        r"expression of type '\1' cannot be range of a comprehension",
+    ),
     (
         re.compile(r"expression of type ('[^*][^']*') cannot be the operand of a select operation"),
         r"type \1 does not support field selection",

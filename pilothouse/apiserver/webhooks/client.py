@@ -18,7 +18,9 @@ from urllib.parse import quote, urlsplit
 import orjson
 
 from pilothouse.api import gvr as kinds
+from pilothouse.api import json_text
 from pilothouse.api.meta import Object
+from pilothouse.apiserver.decode import without_kind
 from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.webhooks.failures import answer_text, connection_text
 from pilothouse.kit.http.client import Answer, ConnectionFailed, HttpPool, ResponseTimeout
@@ -187,10 +189,9 @@ def _document(answer: Answer, shown: str, max_bytes: int) -> Object:
     if len(answer.body) > max_bytes:
         raise CallFailed(f"{shown}: the answer is larger than {max_bytes} bytes")
     try:
-        document = orjson.loads(answer.body)
-    except orjson.JSONDecodeError as error:
-        raise CallFailed(f"couldn't get version/kind; json parse error: {error}") from None
+        document = json_text.read(answer.body)
+    except json_text.Fault as fault:
+        raise CallFailed(f"couldn't get version/kind; json parse error: {fault}") from None
     if not isinstance(document, dict):
-        kind = "array" if isinstance(document, list) else "value"
-        raise CallFailed(f"couldn't get version/kind; json parse error: json: cannot unmarshal {kind} into Go value")
+        raise CallFailed(without_kind(document))
     return document

@@ -7,14 +7,13 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from pilothouse.api import status
+from pilothouse.api import json_text, status
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.admission.review import admission_request, object_at
 from pilothouse.apiserver.admission.webhooks.source import Hook
 from pilothouse.apiserver.attributes import Attributes
+from pilothouse.apiserver.decode import json_type
 from pilothouse.apiserver.webhooks.client import CallFailed, WebhookClient
 
 GROUP = "admission.k8s.io"
@@ -111,22 +110,29 @@ def _patch(response: Mapping[str, Any]) -> list[Any]:
     text = response.get("patch")
     if not text or not response.get("allowed"):
         return []
-    type_ = response.get("patchType") or "JSONPatch"
-    if type_ != "JSONPatch":
-        raise CallFailed(f'unsupported patch type "{type_}"')
     try:
         decoded = base64.b64decode(text, validate=True)
     except (ValueError, TypeError, binascii.Error):
         raise CallFailed("failed to call webhook: illegal base64 data at input byte 0") from None
     try:
-        patch = orjson.loads(decoded)
-    except orjson.JSONDecodeError as error:
-        raise CallFailed(f"received undecodable patch in webhook response: {error}") from None
-    if not isinstance(patch, list):
-        kind = "object" if isinstance(patch, dict) else "value"
-        why = f"json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch"
-        raise CallFailed(f"received undecodable patch in webhook response: {why}")
-    return patch
+        patch = json_text.read(decoded)
+    except json_text.Fault as fault:
+        raise _undecodable(str(fault)) from None
+    if patch is not None and not isinstance(patch, list):
+        raise _undecodable(f"json: cannot unmarshal {json_type(patch)} into Go value of type jsonpatch.Patch")
+    for operation in patch or ():
+        if not isinstance(operation, dict):
+            raise _undecodable(
+                f"json: cannot unmarshal {json_type(operation)} into Go value of type jsonpatch.Operation"
+            )
+    type_ = response.get("patchType") or "JSONPatch"
+    if type_ != "JSONPatch":
+        raise CallFailed(f'unsupported patch type "{type_}"')
+    return patch or []
+
+
+def _undecodable(why: str) -> CallFailed:
+    return CallFailed(f"received undecodable patch in webhook response: {why}")
 
 
 def denial(name: str, result: Any) -> status.StatusError:
