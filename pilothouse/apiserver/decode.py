@@ -65,7 +65,9 @@ def check_identity(obj: Object, expected: GVR, body: bytes = b"") -> None:
     api_version = obj.get("apiVersion") or expected.api_version
     if kind != expected.kind or api_version != expected.api_version:
         if not isinstance(kind, str) or not isinstance(api_version, str):
-            raise unrecognized(expected.kind, "couldn't get version/kind; apiVersion and kind must be text", body)
+            field, value = ("kind", kind) if isinstance(api_version, str) else ("apiVersion", api_version)
+            why = f"json: cannot unmarshal {json_type(value)} into Go struct field .{field} of type string"
+            raise unrecognized(expected.kind, f"couldn't get version/kind; json parse error: {why}", body)
         if _FORMER.get((api_version, kind)) != expected.api_version:
             raise _mistaken(kind, api_version, expected, body)
     obj["kind"] = expected.kind
@@ -162,4 +164,6 @@ def json_type(value: Any) -> str:
         return "bool"
     if isinstance(value, str):
         return "string"
+    if isinstance(value, dict):
+        return "object"
     return "array" if isinstance(value, list) else "number"

@@ -6,6 +6,7 @@ It removes fields that are not declared, converts values that have another spell
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -220,8 +221,15 @@ def _time(value: Any) -> str:
     return _moment(value, "2006-01-02T15:04:05Z07:00", is_time, "seconds").replace("+00:00", "Z")
 
 
+_has_microseconds = re.compile(r".{19}\.[0-9]{6}(?:Z|[-+].*)").fullmatch
+
+
 def _micro_time(value: Any) -> str:
-    return _moment(value, "2006-01-02T15:04:05.000000Z07:00", is_micro_time, "microseconds").replace("+00:00", "Z")
+    layout = "2006-01-02T15:04:05.000000Z07:00"
+    text = _moment(value, layout, is_micro_time, "microseconds").replace("+00:00", "Z")
+    if not _has_microseconds(value):
+        raise WrongType(f'parsing time "{value}" as "{layout}": cannot parse "{value[19:]}" as ".000000"')
+    return text
 
 
 def _moment(value: Any, layout: str, is_canonical: Callable[[str], object], precision: str) -> str:

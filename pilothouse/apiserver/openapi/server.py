@@ -65,7 +65,7 @@ class OpenApi:
 
     async def serve(self, call: Call) -> Response:
         """A group version that is not served is answered with 404 and nothing more. Raises NotAcceptable."""
-        path = call.info.path.rstrip("/")
+        path = call.info.path
         media_type = _choose(
             call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if path == V2_PATH else _MEDIA_TYPES
         )

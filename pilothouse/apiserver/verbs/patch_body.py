@@ -57,7 +57,7 @@ class Patch:
         if self._type == STRATEGIC_PATCH:
             # Upstream patches the value that the type has, which does not include its name.
             patched["kind"], patched["apiVersion"] = endpoint.gvr.kind, endpoint.gvr.api_version
-        elif not endpoint.is_custom and not (patched.get("kind") and patched.get("apiVersion")):
+        elif not endpoint.is_custom and not patched.get("apiVersion"):
             raise no_name(call.info.name)
         try:
             endpoint.identify(patched)
