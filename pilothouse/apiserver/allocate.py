@@ -21,9 +21,11 @@ from pilothouse.api.status import AlreadyExists, NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver.dry_allocation import DryAddresses, DryNodePorts
 from pilothouse.apiserver.errors import internal
+from pilothouse.apiserver.lifecycle import Undo
 from pilothouse.apiserver.options import DeleteOptions
-from pilothouse.apiserver.registry import Registry, Undo, Write
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.service_families import fill_families, normalize_cluster_ips
+from pilothouse.apiserver.write import Write
 from pilothouse.store.base import ABSENT, Revision, Store, WriteConflict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

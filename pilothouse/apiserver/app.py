@@ -32,16 +32,18 @@ from pilothouse.apiserver.errors import (
     page_not_found,
     unavailable,
 )
+from pilothouse.apiserver.lifecycle import Lifecycle
 from pilothouse.apiserver.metrics.events import families as watch_families
 from pilothouse.apiserver.metrics.page import Page, build, this_process
 from pilothouse.apiserver.metrics.requests import RequestMetrics
 from pilothouse.apiserver.negotiate import ACCEPTED, Shape
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import error_response, value_response
-from pilothouse.apiserver.registry import Lifecycle, Registry, Translation
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import NO_QUERY, RequestInfo, parse_query, plain_request_info, request_info
 from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.tracking import tracking
+from pilothouse.apiserver.translation import Translation
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.apiserver.verbs.create import create
 from pilothouse.apiserver.verbs.delete import delete, delete_collection

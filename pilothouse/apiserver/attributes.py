@@ -12,7 +12,7 @@ from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 
 if TYPE_CHECKING:
-    from pilothouse.apiserver.registry import Translation
+    from pilothouse.apiserver.translation import Translation
 
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
@@ -73,3 +73,13 @@ class Admission(Protocol):
     async def mutate(self, attributes: Attributes) -> None: ...
 
     async def validate(self, attributes: Attributes) -> None: ...
+
+
+class AdmitAll:
+    """No admission: for what the API server itself writes while it starts."""
+
+    async def mutate(self, attributes: Attributes) -> None:
+        return None
+
+    async def validate(self, attributes: Attributes) -> None:
+        return None

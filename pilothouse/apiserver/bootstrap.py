@@ -23,7 +23,8 @@ from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
 from pilothouse.apiserver.allocate import Network, ServiceLifecycle
 from pilothouse.apiserver.authz import bootstrap as roles
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")

@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
-from pilothouse.api import names, status
-from pilothouse.api.gvr import GVR
+from pilothouse.api import status
 from pilothouse.api.meta import Object
-from pilothouse.api.path import FieldError, Path, invalid, invalid_object
+from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.resource import Resource
-from pilothouse.api.user import User
-from pilothouse.api.validate.metadata import check_known_finalizers, validate_metadata, validate_metadata_update
 from pilothouse.api.view import json_copy
+from pilothouse.apiserver import faults, ownership
 from pilothouse.apiserver import metadata as rules
-from pilothouse.apiserver import ownership
 from pilothouse.apiserver.attributes import Admission, Attributes, Operation
 from pilothouse.apiserver.deletion import Step, check_preconditions, is_removed_by_update, plan_deletion
 from pilothouse.apiserver.encode import encode
 from pilothouse.apiserver.errors import unavailable
+from pilothouse.apiserver.lifecycle import Lifecycle, NoLifecycle
 from pilothouse.apiserver.options import DeleteOptions
-from pilothouse.apiserver.ownership import Track
+from pilothouse.apiserver.translation import Translation
+from pilothouse.apiserver.write import Change, Check, Deleted, Write
 from pilothouse.kit.clock import Clock
 from pilothouse.store.base import ABSENT, Revision, Store, StoreUnavailable, WriteConflict, key_of
 from pilothouse.store.cached import Cached, splice
@@ -37,102 +35,6 @@ from pilothouse.store.encryption import EncryptedStore
 
 UPDATE_ATTEMPTS = 5
 GENERATE_NAME_ATTEMPTS = 8
-
-Change = Callable[[Object], Awaitable[Object]]
-"""Makes the new object from the present one, which it may change and return. Called again when the write lost a race."""
-
-
-Check = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[FieldError]]
-"""Takes the new and the old object."""
-
-
-class Undo(Protocol):
-    """What a lifecycle took for a write that may yet fail."""
-
-    async def commit(self) -> None: ...
-
-    async def roll_back(self) -> None: ...
-
-
-class Lifecycle(Protocol):
-    """What a kind needs beyond its own object when it is written."""
-
-    async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
-        """Called before the draft is prepared and validated; may change it. Raises StatusError."""
-
-    async def updating(self, draft: Object, old: Mapping[str, Any], *, dry_run: bool) -> Undo | None: ...
-
-    async def deleted(self, old: Mapping[str, Any]) -> None: ...
-
-
-class NoLifecycle:
-    async def creating(self, draft: Object, *, dry_run: bool) -> Undo | None:
-        return None
-
-    async def updating(self, draft: Object, old: Mapping[str, Any], *, dry_run: bool) -> Undo | None:
-        return None
-
-    async def deleted(self, old: Mapping[str, Any]) -> None:
-        return None
-
-
-class AdmitAll:
-    """No admission: for what the API server itself writes while it starts."""
-
-    async def mutate(self, attributes: Attributes) -> None:
-        return None
-
-    async def validate(self, attributes: Attributes) -> None:
-        return None
-
-
-@dataclass(slots=True)
-class Write:
-    """Who writes what, and how; the warnings that arise are added to `warnings`."""
-
-    user: User
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
-    dry_run: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    track: Track | None = None
-    """Who owns which field afterwards; None for what the server does by itself, which leaves ownership as it is."""
-    gvr: GVR | None = None
-    """The version that the client speaks, where it is not the one that is stored."""
-    annotations: dict[str, str] | None = None
-    """Where admission says what it has to say to the audit log."""
-    is_repeatable: bool = False
-    """Whether the change can be made of one state and then again of a later one."""
-    seen: str = ""
-    """The resourceVersion that the client names, if it does."""
-
-    def may_begin_with(self, present: Cached) -> bool:
-        """Whether to try with a state that may not be the latest."""
-        return self.is_repeatable or (bool(self.seen) and self.seen == present.resource_version)
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """The outcome of a deletion: the object as it was or as it is now, and whether it is gone."""
-
-    wire: bytes
-    is_gone: bool
-
-
-class Translation(Protocol):
-    """Between the version of a registry and the one that is stored, where more than their names differs."""
-
-    async def read(self, cached: Cached) -> Object:
-        """A stored object as the registry works on it. Raises StatusError."""
-
-    async def stored(self, obj: Object) -> Object:
-        """The way back; may share parts with `obj`."""
-
-    async def at(self, obj: Object, gvr: GVR) -> Object:
-        """An object of the registry at another version."""
-
 
 _Outcome = TypeVar("_Outcome")
 
@@ -210,7 +112,7 @@ class Registry:
                 if not base:
                     raise
                 if attempt == GENERATE_NAME_ATTEMPTS - 1:
-                    raise self._no_name_found(metadata["name"]) from error
+                    raise faults.no_name_found(self.resource.gvr, metadata["name"]) from error
         raise AssertionError("unreachable")
 
     async def _create_once(self, obj: Object, write: Write, attributes: Attributes) -> bytes:
@@ -219,15 +121,21 @@ class Registry:
         if resource.has_generation:
             metadata["generation"] = 1
         if not metadata.get("name"):
-            self._refuse_faults(obj, self._metadata_faults(obj))
+            faults.refuse(self.resource, obj, faults.metadata_faults(self.resource, obj))
         undo = await self.lifecycle.creating(obj, dry_run=write.dry_run)
         written = False
         try:
             if resource.drop_disabled is not None:
                 resource.drop_disabled(obj, None)
             resource.prepare_create(obj)
-            self._refuse_faults(
-                obj, [*self._metadata_faults(obj), *resource.validate(obj), *self._version_faults(obj, None, write)]
+            faults.refuse(
+                self.resource,
+                obj,
+                [
+                    *faults.metadata_faults(self.resource, obj),
+                    *resource.validate(obj),
+                    *faults.version_faults(self.resource, obj, None, write),
+                ],
             )
             write.warnings += resource.warnings(obj)
             attributes.name = metadata["name"]
@@ -274,16 +182,6 @@ class Registry:
                 f"object is being deleted: {error.message}", group=gvr.group, kind=gvr.plural, name=name
             )
         return error
-
-    def _no_name_found(self, name: str) -> status.AlreadyExists:
-        gvr = self.resource.gvr
-        return status.AlreadyExists(
-            f'{gvr.group_resource} "{name}" already exists, the server was not able to generate a unique name for the object',
-            group=gvr.group,
-            kind=gvr.plural,
-            name=name,
-            retry_after_s=1,
-        )
 
     # Update
 
@@ -370,7 +268,7 @@ class Registry:
                 errors = [
                     *(() if resource.ratchets else resource.validate(draft)),
                     *resource.validate_update(draft, old),
-                    *self._version_faults(draft, old, write),
+                    *faults.version_faults(self.resource, draft, old, write),
                 ]
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
@@ -379,7 +277,7 @@ class Registry:
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
                 errors = [] if check is None else list(check(draft, old))
-            self._refuse_faults(draft, [*self._metadata_update_faults(draft, old), *errors])
+            faults.refuse(self.resource, draft, [*faults.metadata_update_faults(self.resource, draft, old), *errors])
             if not write.subresource:
                 write.warnings += resource.update_warnings(draft, old)
             await self.admission.validate(attributes)
@@ -520,25 +418,6 @@ class Registry:
         rules.set_namespace(draft["metadata"], attributes.namespace if self.resource.gvr.namespaced else "")
         ownership.after_admission(draft, owners, attributes.warnings)
 
-    def _metadata_faults(self, obj: Object) -> list[FieldError]:
-        resource = self.resource
-        faults = validate_metadata(obj, namespaced=resource.gvr.namespaced, rule=names.RULES[resource.name_rule])
-        if resource.knows_finalizers and "finalizers" in obj["metadata"]:
-            faults += check_known_finalizers(obj["metadata"])
-        return faults
-
-    def _version_faults(self, obj: Object, old: Mapping[str, Any] | None, write: Write) -> Sequence[FieldError]:
-        check = self.resource.validate_as
-        return () if check is None else check(write.gvr or self.resource.gvr, obj, old)
-
-    def _metadata_update_faults(self, draft: Object, old: Mapping[str, Any]) -> list[FieldError]:
-        """A fault that all kinds share is told twice, as upstream's generic code and its kinds' own do."""
-        faults = validate_metadata_update(draft, old)
-        faults += faults
-        if self.resource.knows_finalizers and "finalizers" in draft["metadata"]:
-            faults += check_known_finalizers(draft["metadata"])
-        return faults
-
     def _attributes(
         self, operation: Operation, write: Write, *, obj: Object | None = None, old: Mapping[str, Any] | None = None
     ) -> Attributes:
@@ -558,11 +437,6 @@ class Registry:
             {} if write.annotations is None else write.annotations,
             translation=self._translation,
         )
-
-    def _refuse_faults(self, obj: Object, faults: list[FieldError]) -> None:
-        if faults:
-            gvr = self.resource.gvr
-            raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), faults)
 
     @staticmethod
     def _drop_duplicate_owners(metadata: Object, write: Write) -> None:

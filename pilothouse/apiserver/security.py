@@ -49,12 +49,13 @@ from pilothouse.apiserver.objects import CachedObjects, Objects
 from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets, KubeletTls
 from pilothouse.apiserver.proxy.pods import PodStreams
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.reviews.access import AccessReviews
 from pilothouse.apiserver.reviews.admission import ReviewAdmission
 from pilothouse.apiserver.reviews.identity import SelfSubjectReviews, TokenReviews
 from pilothouse.apiserver.reviews.token_request import TokenRequests
 from pilothouse.apiserver.webhooks.client import WebhookClient
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
 from pilothouse.kit.metrics import Family

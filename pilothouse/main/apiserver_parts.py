@@ -28,12 +28,13 @@ from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
 from pilothouse.apiserver.health import Check, Health, Outcomes, Progress, answering, ping, running
+from pilothouse.apiserver.lifecycle import Lifecycle
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.metrics.amounts import Amounts
 from pilothouse.apiserver.metrics.page import Page
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
-from pilothouse.apiserver.registry import Lifecycle, Registry
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.security import Security, SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S

@@ -16,8 +16,8 @@ from pilothouse.api.status import Forbidden
 from pilothouse.api.user import User
 from pilothouse.apiserver.allocate import Addresses, NodePorts, ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer
-from pilothouse.apiserver.attributes import Admission
-from pilothouse.apiserver.registry import AdmitAll, Registry
+from pilothouse.apiserver.attributes import Admission, AdmitAll
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import RequestInfo
 from pilothouse.client.client import Client
 from pilothouse.client.inprocess import InProcessTransport

@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pilothouse.apiserver.attributes import Attributes
-from pilothouse.apiserver.registry import AdmitAll
+from pilothouse.apiserver.attributes import AdmitAll, Attributes
 from pilothouse.kit.http.message import Response
 from tests.apiserver.harness import Harness, config_map, pod
 

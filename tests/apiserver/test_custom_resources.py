@@ -12,10 +12,10 @@ from pilothouse.api import gvr
 from pilothouse.api.codec import protobuf
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.attributes import AdmitAll
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.openapi import OpenApi
-from pilothouse.apiserver.registry import AdmitAll
 from pilothouse.kit.http.message import LOCAL_PEER, Request
 from pilothouse.store.cachers import Cachers
 from tests.apiserver.harness import Everybody, Harness

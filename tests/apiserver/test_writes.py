@@ -8,8 +8,7 @@ import orjson
 import pytest
 
 from pilothouse.api import gvr, status
-from pilothouse.apiserver.attributes import Attributes
-from pilothouse.apiserver.registry import AdmitAll
+from pilothouse.apiserver.attributes import AdmitAll, Attributes
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.client.client import PatchType
 from tests.apiserver.harness import Harness, config_map, pod, service

@@ -16,8 +16,8 @@ from pilothouse.api.meta import Object
 from pilothouse.api.user import User
 from pilothouse.api.views.pod import PodView
 from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.attributes import AdmitAll
 from pilothouse.apiserver.discovery import Discovery
-from pilothouse.apiserver.registry import AdmitAll
 from pilothouse.apiserver.route import RequestInfo
 from pilothouse.client.client import Client
 from pilothouse.client.informer import InformerFactory

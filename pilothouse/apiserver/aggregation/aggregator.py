@@ -27,7 +27,8 @@ from pilothouse.apiserver.app import ApiServer, Connector
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.options import DeleteOptions
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.backoff import BackoffPolicy
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response

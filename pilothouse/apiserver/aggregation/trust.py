@@ -14,7 +14,8 @@ from pilothouse.api.meta import Object
 from pilothouse.api.status import AlreadyExists, StatusError
 from pilothouse.api.user import User
 from pilothouse.apiserver.authn.request_header import HeaderNames
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit import certificate
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger

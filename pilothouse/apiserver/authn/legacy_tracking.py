@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pilothouse.api.meta import Object
 from pilothouse.api.status import AlreadyExists, StatusError
 from pilothouse.api.user import User
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.store.base import StoreError

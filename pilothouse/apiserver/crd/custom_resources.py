@@ -19,8 +19,10 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.lifecycle import NoLifecycle, Undo
 from pilothouse.apiserver.options import DeleteOptions
-from pilothouse.apiserver.registry import NoLifecycle, Registry, Undo, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kit.workqueue import WorkQueue

@@ -13,7 +13,8 @@ from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.crd.endpoint import ConvertedEndpoint, CustomEndpoint
 from pilothouse.apiserver.crd.kinds import CustomKind
 from pilothouse.apiserver.crd.translation import Converting, Kinds, Renaming
-from pilothouse.apiserver.registry import Lifecycle, Registry
+from pilothouse.apiserver.lifecycle import Lifecycle
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock
 from pilothouse.store.cacher import Cacher

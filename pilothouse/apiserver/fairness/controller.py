@@ -27,8 +27,9 @@ from pilothouse.apiserver.fairness.keeper import MANDATORY, Keeper, mandatory
 from pilothouse.apiserver.fairness.level import Flow, Group, Level, Refused, Seat, shares
 from pilothouse.apiserver.fairness.work import ONE, Stored, Work, is_list, is_write, work_of_list, work_of_write
 from pilothouse.apiserver.objects import CachedObjects
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import RequestInfo
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family

@@ -19,7 +19,8 @@ from pilothouse.api.user import User
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
 from pilothouse.apiserver.options import DeleteOptions
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.store.base import StoreUnavailable

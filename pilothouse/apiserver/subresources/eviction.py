@@ -18,9 +18,10 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import DeleteOptions, delete_options_of, write_options
 from pilothouse.apiserver.present import value_response
-from pilothouse.apiserver.registry import Registry, Write
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.subresources.pods import SUCCESS
 from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 from pilothouse.store.cached import Cached
 

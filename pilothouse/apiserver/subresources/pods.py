@@ -25,11 +25,12 @@ from pilothouse.apiserver.errors import precondition_failed
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.ownership import keep
 from pilothouse.apiserver.present import object_response, value_response
-from pilothouse.apiserver.registry import Change, Registry, Write
+from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.apply import applied, configuration, is_apply
 from pilothouse.apiserver.verbs.body import read_object
 from pilothouse.apiserver.verbs.patch_body import Patch
+from pilothouse.apiserver.write import Change, Write
 from pilothouse.kit.http.message import Response
 
 SUCCESS: Mapping[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

@@ -29,10 +29,10 @@ from pilothouse.apiserver.negotiate import Shape
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.ownership import keep, take
 from pilothouse.apiserver.present import object_response, value_response
-from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.tracking import manager_of
 from pilothouse.apiserver.verbs.apply import configuration, is_apply
 from pilothouse.apiserver.verbs.patch_body import Patch
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 
 _COLUMNS = (

@@ -18,8 +18,8 @@ from pilothouse.apiserver.decode import json_type, media_type
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import WriteOptions, write_options
 from pilothouse.apiserver.present import object_response
-from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.verbs.body import load
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 
 APPLY_PATCH = "application/apply-patch+yaml"

@@ -6,9 +6,9 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
-from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 
 

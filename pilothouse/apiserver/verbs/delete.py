@@ -13,8 +13,8 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import DeleteOptions, ListOptions, delete_options, list_options
 from pilothouse.apiserver.present import list_response, object_response, value_response
-from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.verbs.list import next_token, read
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 from pilothouse.store.cached import Cached
 

@@ -8,10 +8,10 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import write_options
 from pilothouse.apiserver.present import object_response
-from pilothouse.apiserver.registry import Write
 from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.verbs.apply import apply, is_apply
 from pilothouse.apiserver.verbs.patch_body import Patch
+from pilothouse.apiserver.write import Write
 from pilothouse.kit.http.message import Response
 
 

@@ -10,7 +10,7 @@ from pilothouse.api import gvr
 from pilothouse.api.status import NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver.fairness.keeper import AUTOUPDATE, Keeper
-from pilothouse.apiserver.registry import Write
+from pilothouse.apiserver.write import Write
 from tests.apiserver.harness import Harness
 
 LEVELS, SCHEMAS = gvr.PRIORITY_LEVEL_CONFIGURATIONS, gvr.FLOW_SCHEMAS
