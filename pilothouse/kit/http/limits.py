@@ -14,7 +14,7 @@ class Limits:
     head_bytes: int = 1024 * 1024 + 4096
     """The largest request line with all headers, and the largest trailers; a larger one is answered 431."""
     head_lines: int = 10_000
-    """The most headers and trailers of one request; more are answered 431."""
+    """The most headers of one request; more are answered 431."""
     known_hosts: int = 512
     """How many values of the `Host` header are remembered as well formed."""
     connections: int = 10_000

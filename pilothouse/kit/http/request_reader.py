@@ -43,7 +43,6 @@ class RequestReader:
         "_headers",
         "_hosts",
         "_limits",
-        "_lines",
         "_names",
         "_parser",
         "_receiver",
@@ -64,7 +63,6 @@ class RequestReader:
         self._url = b""
         self._headers: dict[str, str] = {}
         self._repeated: dict[str, list[str]] = {}
-        self._lines = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
@@ -108,7 +106,7 @@ class RequestReader:
         self._url = b""
         self._headers = {}
         self._body = []
-        self._lines = self._body_bytes = self._head_bytes = 0
+        self._body_bytes = self._head_bytes = 0
         self.in_head = True
         self._receiver.expect(self._limits.head_timeout_s)
 
@@ -116,7 +114,6 @@ class RequestReader:
         self._url += url
 
     def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
-        self._lines += 1
         if not self.in_head:
             # Trailers: nothing here uses them, and they must not pass for headers.
             self._count_head(len(raw_name) + len(raw_value))
@@ -128,15 +125,17 @@ class RequestReader:
             self._repeated.setdefault(name, [headers[name]]).append(value)
         else:
             headers[name] = value
-        if self._lines > self._limits.head_lines:
-            raise Malformed(code=431)
 
     def on_headers_complete(self) -> None:
         self.in_head = False
         headers = self._headers
+        lines = len(headers)
         if self._repeated:
+            lines += sum(len(values) - 1 for values in self._repeated.values())
             headers = self._headers = JoinedFields(headers, self._repeated)
             self._repeated = {}
+        if lines > self._limits.head_lines:
+            raise Malformed(code=431)
         host = headers.get("host")
         if host not in self._hosts:
             check_host(headers, self.version)
