@@ -1,6 +1,7 @@
 """Admission webhooks through the whole server, against a real webhook server."""
 
 import asyncio
+import base64
 import random
 import re
 
@@ -207,7 +208,8 @@ async def test_reinvocation(world, hook):
             lambda review: (500, b"broken"),
             'an error on the server ("unknown") has prevented the request from succeeding',
         ),
-        (lambda review: (200, b"no json"), "couldn't get version/kind; json parse error"),
+        (lambda review: (200, b"no"), "json parse error: invalid character 'o' in literal null (expecting 'u')"),
+        (lambda review: (200, b"[]"), "json parse error: json: cannot unmarshal array into Go value of type struct"),
     ],
 )
 async def test_bad_answers(world, hook, answer, message):
@@ -218,6 +220,25 @@ async def test_bad_answers(world, hook, answer, message):
     assert caught.value.message.startswith('Internal error occurred: failed calling webhook "a.example.com": ')
     assert message in caught.value.message
     world.configure({"failurePolicy": "Ignore"})
+    await world.create()
+
+
+@pytest.mark.parametrize(
+    ("text", "type_", "message"),
+    [
+        (b"[", "JSONPatch", "received undecodable patch in webhook response: unexpected end of JSON input"),
+        (b"{}", "X", "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+        (b"[1]", "JSONPatch", "json: cannot unmarshal number into Go value of type jsonpatch.Operation"),
+        (b"[]", "X", 'unsupported patch type "X"'),
+    ],
+)
+async def test_patches_that_cannot_be_read(world, hook, text, type_, message):
+    hook.answer = lambda review: allow(review, patch=base64.b64encode(text).decode(), patchType=type_)
+    world.configure({}, mutating=True)
+    with pytest.raises(InternalError) as caught:
+        await world.create()
+    assert message in caught.value.message
+    hook.answer = lambda review: allow(review, patch=base64.b64encode(b"null").decode(), patchType="JSONPatch")
     await world.create()
 
 
