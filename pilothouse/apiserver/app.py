@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
@@ -16,6 +16,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
+from pilothouse.apiserver.address import COLLECTION_READS, check_address, is_routed
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.authn.bearer import WARNINGS
 from pilothouse.apiserver.call import Authorizer, Call
@@ -28,7 +29,6 @@ from pilothouse.apiserver.errors import (
     filter_failure,
     internal,
     method_not_allowed,
-    not_acceptable,
     page_not_found,
     unavailable,
 )
@@ -36,15 +36,13 @@ from pilothouse.apiserver.lifecycle import Lifecycle
 from pilothouse.apiserver.metrics.events import families as watch_families
 from pilothouse.apiserver.metrics.page import Page, build, this_process
 from pilothouse.apiserver.metrics.requests import RequestMetrics
-from pilothouse.apiserver.negotiate import ACCEPTED, Shape
-from pilothouse.apiserver.options import write_options
-from pilothouse.apiserver.present import error_response, value_response
+from pilothouse.apiserver.present import error_response
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import NO_QUERY, RequestInfo, parse_query, plain_request_info, request_info
+from pilothouse.apiserver.seams import Answerer, Auditor, Authenticator, Connector, Fairness, Impersonator
 from pilothouse.apiserver.subresources.table import subhandlers
-from pilothouse.apiserver.tracking import tracking
 from pilothouse.apiserver.translation import Translation
-from pilothouse.apiserver.verbs.body import read_object
+from pilothouse.apiserver.verbs.answer import answer
 from pilothouse.apiserver.verbs.create import create
 from pilothouse.apiserver.verbs.delete import delete, delete_collection
 from pilothouse.apiserver.verbs.get import get
@@ -52,6 +50,7 @@ from pilothouse.apiserver.verbs.list import list_
 from pilothouse.apiserver.verbs.patch import patch
 from pilothouse.apiserver.verbs.update import update
 from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S, watch
+from pilothouse.apiserver.warning import warning_header
 from pilothouse.apiserver.websocket import events_over_websocket
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
@@ -62,79 +61,14 @@ from pilothouse.store.base import StoreUnavailable
 from pilothouse.store.cached import Cached
 from pilothouse.store.cachers import Cachers
 
-_WARNINGS_LIMIT = 4096
 _NO_HEADERS: Mapping[str, str] = {}
 _NOBODY = User("")
 _READS = frozenset({"get", "list", "watch"})
 _COUNTED_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
 _PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _REJECTION = b"Too many requests, please try again later.\n"
-_COLLECTION_READS = frozenset({"list", "watch"})
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
-
-Connector = Callable[[Call], Awaitable[Response]]
-"""Serves a subresource that speaks no objects (log, exec, attach, portforward, proxy), or a path outside the resources."""
-
-Answerer = Callable[[Call, Object], Awaitable[Object]]
-"""Answers an object that was posted and is not kept (reviews, token requests). The object is decoded, defaulted and checked."""
-
-
-class Authenticator(Protocol):
-    async def authenticate(self, request: Request) -> User:
-        """Who the request comes from; anonymous where that is allowed. Raises Unauthorized."""
-
-
-class Impersonator(Protocol):
-    async def impersonate(self, request: Request, user: User) -> tuple[User, str]:
-        """Whom the request is done as: `user`, or the one that its `Impersonate-*` headers name, and the verb that restricts it.
-
-        Raises Forbidden, BadRequest.
-        """
-
-
-class Fairness(Protocol):
-    """Seats are the fairness's own; of one, `waiting` says whether to wait for it. The answer's headers are put into the call."""
-
-    def take(self, call: Call) -> Any:
-        """A seat, held while the request is worked on. Raises Rejected."""
-
-    async def wait(self, seat: Any, call: Call) -> None:
-        """Until the request may begin. Raises Rejected, after which the seat is gone."""
-
-    def done(self, seat: Any) -> None:
-        """Give the seat back."""
-
-    def goes_on(self, seat: Any) -> None:
-        """The request could not be answered at once, or is over after that."""
-
-    def executed(self, seat: Any, seconds: float) -> None:
-        """The request was answered, so long after it could begin."""
-
-
-class Auditor(Protocol):
-    """Records are the auditor's own."""
-
-    def families(self) -> Iterable[Family]:
-        """What it has counted, for `/metrics`."""
-
-    async def run(self) -> None:
-        """Keep what it records into at work, until cancelled."""
-
-    async def received(self, audit_id: str, request: Request, info: RequestInfo, user: User) -> Any:
-        """Take note of a request, which `user` sent; None if it is not recorded. Raises FilterFailed.
-
-        Links of the chain write into the record's `annotations`, and tell its `sent` which object was sent.
-        """
-
-    def refused(self, audit_id: str, request: Request, info: RequestInfo) -> Any:
-        """Take note of a request whose sender did not prove who he is; None if it is not recorded."""
-
-    def impersonated(self, record: Any, user: User, constraint: str) -> None:
-        """Take note of whom a request is done as, and of the verb that restricts it."""
-
-    async def answered(self, record: Any, response: Response) -> None:
-        """Take note of its answer."""
 
 
 class ApiServer:
@@ -450,7 +384,7 @@ class ApiServer:
         if info.verb not in endpoint.verbs or not is_routed(info):
             raise method_not_allowed()
         accept = call.request.headers.get("accept", "")
-        call.output = endpoint.output(accept, is_watchable=info.verb in _COLLECTION_READS)
+        call.output = endpoint.output(accept, is_watchable=info.verb in COLLECTION_READS)
         now = self._clock.now()
         match info.verb:
             case "get":
@@ -524,52 +458,3 @@ class ApiServer:
             raise method_not_allowed()
         await asyncio.sleep(0)
         return await handler(call)
-
-
-async def answer(call: Call, endpoint: Endpoint, answerer: Answerer, now: float) -> Response:
-    """Have an object answered that is not kept. It has no metadata or columns to be shown by. Raises NotAcceptable."""
-    if call.output.shape is not Shape.WHOLE:
-        raise not_acceptable(ACCEPTED)
-    options = write_options(call.query, "CreateOptions")
-    obj = read_object(call, endpoint, options)
-    metadata.set_namespace(obj["metadata"], call.info.namespace if endpoint.gvr.namespaced else "")
-    tracking(call, endpoint, options)(None, obj, now)
-    return value_response(call, 201, await answerer(call, obj))
-
-
-def check_address(endpoint: Endpoint, info: RequestInfo) -> None:
-    """Check that the path has a namespace where the kind has one; a collection may be read across all namespaces.
-
-    Raises NotFound, or MethodNotAllowed for what can only be read there.
-    """
-    if endpoint.gvr.namespaced:
-        if info.namespace or info.verb in _COLLECTION_READS:
-            return
-        if "/" not in info.path.rstrip("/").partition(f"/{info.resource}")[2]:
-            raise method_not_allowed()
-    elif not info.namespace or endpoint.gvr.plural == "namespaces":
-        return
-    raise could_not_find()
-
-
-def is_routed(info: RequestInfo) -> bool:
-    """Whether the verb goes with an object's path or with its collection's, as the path is."""
-    match info.verb:
-        case "create":
-            return not info.name
-        case "update" | "patch":
-            return bool(info.name)
-    return True
-
-
-def warning_header(warnings: Sequence[str]) -> str:
-    """RFC 7234 5.5; 299 is a persistent warning of no further kind. All together at most 4 KiB, as upstream."""
-    values: list[str] = []
-    total = 0
-    for text in dict.fromkeys(warnings):
-        total += len(text)
-        if total > _WARNINGS_LIMIT:
-            break
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        values.append(f'299 - "{escaped}"')
-    return ", ".join(values)

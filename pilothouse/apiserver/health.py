@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import parse_qsl
 
-from pilothouse.apiserver.app import Connector
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.errors import page_not_found
+from pilothouse.apiserver.seams import Connector
 from pilothouse.kit.http.message import Response
 from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family

@@ -25,7 +25,6 @@ from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.policies.params import served_params, served_structs
 from pilothouse.apiserver.admission.resource_quota import WriteStatus
-from pilothouse.apiserver.app import Answerer, Connector
 from pilothouse.apiserver.authn import issuer
 from pilothouse.apiserver.authn.bearer import BearerTokens, TokenMethod
 from pilothouse.apiserver.authn.chain import Chain as Authentication
@@ -54,6 +53,7 @@ from pilothouse.apiserver.reviews.access import AccessReviews
 from pilothouse.apiserver.reviews.admission import ReviewAdmission
 from pilothouse.apiserver.reviews.identity import SelfSubjectReviews, TokenReviews
 from pilothouse.apiserver.reviews.token_request import TokenRequests
+from pilothouse.apiserver.seams import Answerer, Connector
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock

@@ -19,7 +19,7 @@ from pilothouse.apiserver.aggregation.trust import Trust
 from pilothouse.apiserver.aggregation.trust import keep as keep_trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
-from pilothouse.apiserver.app import ApiServer, Auditor, Connector
+from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.authn.legacy_tracking import Tracking as LegacyTracking
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
@@ -35,6 +35,7 @@ from pilothouse.apiserver.metrics.page import Page
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.seams import Auditor, Connector
 from pilothouse.apiserver.security import Security, SecurityOptions
 from pilothouse.apiserver.service_repair import ServiceRepair
 from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S

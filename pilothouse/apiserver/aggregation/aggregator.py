@@ -23,11 +23,12 @@ from pilothouse.apiserver.aggregation.backend import Backend, Credentials
 from pilothouse.apiserver.aggregation.description import Described, Description, describe
 from pilothouse.apiserver.aggregation.discovered import RemoteVersion
 from pilothouse.apiserver.aggregation.local import ALWAYS, AT_START, local_service, managed_as, name_of
-from pilothouse.apiserver.app import ApiServer, Connector
+from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.options import DeleteOptions
 from pilothouse.apiserver.registry import Registry
+from pilothouse.apiserver.seams import Connector
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.backoff import BackoffPolicy
 from pilothouse.kit.clock import Clock

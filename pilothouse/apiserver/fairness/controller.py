@@ -16,7 +16,7 @@ from pilothouse.api.meta import Object, condition_of, with_condition
 from pilothouse.api.status import Conflict, NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver import flow as defaults
-from pilothouse.apiserver.app import ApiServer, Connector
+from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S, WRITE_TIMEOUT_S
 from pilothouse.apiserver.errors import Rejected
@@ -29,6 +29,7 @@ from pilothouse.apiserver.fairness.work import ONE, Stored, Work, is_list, is_wr
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import RequestInfo
+from pilothouse.apiserver.seams import Connector
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from pilothouse.apiserver.app import Connector
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.fairness.level import Level, Seat
+from pilothouse.apiserver.seams import Connector
 from pilothouse.kit.http.message import Response
 
 _PREFIX = "/debug/api_priority_and_fairness/"

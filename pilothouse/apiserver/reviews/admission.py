@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
-from pilothouse.apiserver.app import Answerer
 from pilothouse.apiserver.attributes import Admission, Attributes
 from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.seams import Answerer
 
 Admit = Callable[[Call, Object], Awaitable[None]]
 """Raises the error with which a request is refused."""
