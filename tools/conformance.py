@@ -185,7 +185,7 @@ def render(standing: Standing, day: date, at: str) -> str:
         *(f"| {group} | {sum(tests.values())} | {len(tests)} |" for group, tests in groups.items()),
     ]
     if standing.reasons:
-        lines += ["", "| does not pass | waits for |", "|---|---|"]
+        lines += ["", "| does not pass, or was not run | waits for |", "|---|---|"]
         lines += [f"| {name} | {reason} |" for name, reason in sorted(standing.reasons.items())]
     for group, tests in groups.items():
         lines += ["", f"## {group}", ""]
