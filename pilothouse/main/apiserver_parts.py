@@ -91,116 +91,166 @@ async def assemble(
 
     Raises Fatal for options that cannot be, StoreUnavailable.
     """
-    cachers = Cachers(store, clock, others)
-    stores = [store, *{id(other): other for other in (others or {}).values()}.values()]
-    try:
-        secured = await security.build(
-            options.security,
-            cachers,
-            RESOURCES,
-            clock,
-            rng,
-            registry_of=lambda resource: server.registry(resource),
-            endpoint_of_kind=lambda api_version, kind: server.endpoint_of_kind(api_version, kind),
+    parts = await _Parts.make(store, options, clock, rng, auditor, others or {})
+    await parts.extend()
+    await parts.bootstrap()
+    await parts.aggregate()
+    await parts.control_flow()
+    return parts.server
+
+
+class _Parts:
+    """A server and what it is made of, while it is put together: each method a phase of its start."""
+
+    def __init__(
+        self, secured: Security, cachers: Cachers, options: ServerOptions, clock: Clock, rng: random.Random
+    ) -> None:
+        self._options, self._clock, self._rng = options, clock, rng
+        self._cachers, self._secured = cachers, secured
+        self._progress = Progress(HOOKS)
+        self._lifecycles: dict[GVR, Lifecycle] = {}
+        self._discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
+        self._openapi = OpenApi(RESOURCES)
+        self._by_gvr = {resource.gvr: resource for resource in RESOURCES}
+        self._objects = CachedObjects(cachers, self._by_gvr.__getitem__)
+        self.server: ApiServer
+        self._aggregator: Aggregator
+        self._fairness = Fairness(
+            self._objects, clock, seats=options.seats, request_timeout_s=options.request_timeout_s
         )
-    except ValueError as error:
-        raise Fatal(str(error)) from error
-    progress = Progress(HOOKS)
-    lifecycles: dict[GVR, Lifecycle] = {}
-    discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
-    openapi = OpenApi(RESOURCES)
-    by_gvr = {resource.gvr: resource for resource in RESOURCES}
-    objects = CachedObjects(cachers, by_gvr.__getitem__)
-    fairness = Fairness(objects, clock, seats=options.seats, request_timeout_s=options.request_timeout_s)
-    gate = Gate(secured.authorizer, clock)
-    server = ApiServer(
-        cachers,
-        RESOURCES,
-        authenticator=secured.authenticator,
-        authorizer=gate,
-        impersonator=secured.impersonator,
-        fairness=fairness,
-        auditor=auditor,
-        admission=secured.admission,
-        clock=clock,
-        rng=rng,
-        lifecycles=lifecycles,
-        ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
-        answerers=secured.answerers,
-        connectors=secured.connectors,
-        paths={
-            **secured.paths,
-            **_paths(options, stores, discovery, openapi, progress, lambda: server.is_stopping),
-            **fairness.paths(),
-        },
-        request_timeout_s=options.request_timeout_s,
-        min_watch_s=options.min_watch_s,
-        write_warnings=effects.warnings() if options.warns_without_effect else None,
-    )
-    aggregator = Aggregator(
-        server,
-        objects,
-        discovery.serve_remote,
-        clock,
-        rng,
-        credentials=options.proxy_client,
-        describe=openapi.serve_remote,
-    )
-    publish = (discovery.serve_custom, openapi.serve_custom, aggregator.serve_custom)
-    custom = CustomResources(server, publish, clock, webhooks=secured.webhooks, rng=rng)
-    await custom.open()
-    server.background.append(custom.run)
-    progress.done(*hooks_of(Phase.EXTENSIONS))
-    addresses = Addresses(options.service_ranges, server.registry, rng)
-    services = lifecycles[gvr.SERVICES] = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, rng))
 
-    async def registry_of(kind: GVR) -> Registry:
-        return await server.registry(by_gvr[kind])
+    @classmethod
+    async def make(
+        cls,
+        store: Store,
+        options: ServerOptions,
+        clock: Clock,
+        rng: random.Random,
+        auditor: Auditor | None,
+        others: Mapping[str, Store],
+    ) -> _Parts:
+        """Raises Fatal, StoreUnavailable."""
+        cachers = Cachers(store, clock, others)
+        try:
+            secured = await security.build(
+                options.security,
+                cachers,
+                RESOURCES,
+                clock,
+                rng,
+                registry_of=lambda resource: parts.server.registry(resource),
+                endpoint_of_kind=lambda api_version, kind: parts.server.endpoint_of_kind(api_version, kind),
+            )
+        except ValueError as error:
+            raise Fatal(str(error)) from error
+        parts = cls(secured, cachers, options, clock, rng)
+        parts.server = parts._server([store, *{id(other): other for other in others.values()}.values()], auditor)
+        return parts
 
-    surroundings = Surroundings(
-        options.advertise_address, options.secure_port, options.service_ranges, shares_store=options.shares_store
-    )
-    bootstrap = Bootstrap(registry_of, surroundings, clock)
-    await bootstrap.run()
-    progress.done(*hooks_of(Phase.BOOTSTRAP))
-    if surroundings.is_reachable and surroundings.shares_store:
-        masters = Masters(store, options.advertise_address, bootstrap.put_endpoints, clock)
-        await masters.turn()
-        server.background.append(masters.run)
-    server.background.append(ServiceRepair(services, registry_of, clock).run)
-    config_maps = await registry_of(gvr.CONFIG_MAPS)
-    await publish_trust(config_maps, _trust(options.security, secured), clock.now())
-    server.background.append(LegacyTracking(config_maps, clock).run)
-    server.background.append(lambda: keep_trust(config_maps, lambda: _trust(options.security, secured), clock))
-    await aggregator.open()
-    server.background.append(aggregator.run)
-    progress.done(*hooks_of(Phase.AGGREGATION))
-    server.metrics.add(lambda: secured.families(options.server_id))
-    server.metrics.add(gate.families)
-    if auditor is not None:
-        server.metrics.add(auditor.families)
-        server.background.append(auditor.run)
-    server.background.append(secured.run)
-    amounts = Amounts(server, clock)
-    fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
-    server.metrics.add(fairness.families)
-    server.metrics.add(amounts.families)
-    if secured.admission.measures is not None:
-        server.metrics.add(secured.admission.measures.families)
-    server.metrics.add(secured.admission.times.families)
-    await fairness.open()
-    server.background.append(lambda: fairness.run(server))
-    progress.done(*hooks_of(Phase.FLOW_CONTROL))
-    return server
+    def _server(self, stores: Sequence[Store], auditor: Auditor | None) -> ApiServer:
+        options, secured = self._options, self._secured
+        gate = Gate(secured.authorizer, self._clock)
+        own = _paths(options, stores, self._discovery, self._openapi, self._progress, lambda: self.server.is_stopping)
+        server = ApiServer(
+            self._cachers,
+            RESOURCES,
+            authenticator=secured.authenticator,
+            authorizer=gate,
+            impersonator=secured.impersonator,
+            fairness=self._fairness,
+            auditor=auditor,
+            admission=secured.admission,
+            clock=self._clock,
+            rng=self._rng,
+            lifecycles=self._lifecycles,
+            ttl_s={gvr.CORE_EVENTS: options.event_ttl_s},
+            answerers=secured.answerers,
+            connectors=secured.connectors,
+            paths={**secured.paths, **own, **self._fairness.paths()},
+            request_timeout_s=options.request_timeout_s,
+            min_watch_s=options.min_watch_s,
+            write_warnings=effects.warnings() if options.warns_without_effect else None,
+        )
+        server.background.append(secured.run)
+        server.metrics.add(lambda: secured.families(options.server_id))
+        server.metrics.add(gate.families)
+        if auditor is not None:
+            server.metrics.add(auditor.families)
+            server.background.append(auditor.run)
+        if secured.admission.measures is not None:
+            server.metrics.add(secured.admission.measures.families)
+        server.metrics.add(secured.admission.times.families)
+        return server
 
+    async def extend(self) -> None:
+        """Serve custom resources."""
+        server, options = self.server, self._options
+        self._aggregator = Aggregator(
+            server,
+            self._objects,
+            self._discovery.serve_remote,
+            self._clock,
+            self._rng,
+            credentials=options.proxy_client,
+            describe=self._openapi.serve_remote,
+        )
+        publish = (self._discovery.serve_custom, self._openapi.serve_custom, self._aggregator.serve_custom)
+        custom = CustomResources(server, publish, self._clock, webhooks=self._secured.webhooks, rng=self._rng)
+        await custom.open()
+        server.background.append(custom.run)
+        self._progress.done(*hooks_of(Phase.EXTENSIONS))
 
-def _trust(options: SecurityOptions, secured: Security) -> Trust:
-    return Trust(
-        secured.certificates.pem.decode() if secured.certificates is not None else "",
-        secured.proxies.pem.decode() if secured.proxies is not None else "",
-        options.front_proxy_names,
-        options.front_proxy_headers,
-    )
+    async def bootstrap(self) -> None:
+        """Make what every cluster has, and keep it."""
+        server, options, store = self.server, self._options, self._cachers.store
+        addresses = Addresses(options.service_ranges, server.registry, self._rng)
+        services = ServiceLifecycle(addresses, NodePorts(options.node_ports, store, self._rng))
+        self._lifecycles[gvr.SERVICES] = services
+        surroundings = Surroundings(
+            options.advertise_address, options.secure_port, options.service_ranges, shares_store=options.shares_store
+        )
+        bootstrap = Bootstrap(self._registry_of, surroundings, self._clock)
+        await bootstrap.run()
+        self._progress.done(*hooks_of(Phase.BOOTSTRAP))
+        if surroundings.is_reachable and surroundings.shares_store:
+            masters = Masters(store, options.advertise_address, bootstrap.put_endpoints, self._clock)
+            await masters.turn()
+            server.background.append(masters.run)
+        server.background.append(ServiceRepair(services, self._registry_of, self._clock).run)
+
+    async def aggregate(self) -> None:
+        """Publish whom to trust, and lead to extension servers."""
+        server, clock = self.server, self._clock
+        config_maps = await self._registry_of(gvr.CONFIG_MAPS)
+        await publish_trust(config_maps, self._trust(), clock.now())
+        server.background.append(LegacyTracking(config_maps, clock).run)
+        server.background.append(lambda: keep_trust(config_maps, self._trust, clock))
+        await self._aggregator.open()
+        server.background.append(self._aggregator.run)
+        self._progress.done(*hooks_of(Phase.AGGREGATION))
+
+    async def control_flow(self) -> None:
+        """Share the server out among its clients."""
+        server, fairness = self.server, self._fairness
+        amounts = Amounts(server, self._clock)
+        fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
+        server.metrics.add(fairness.families)
+        server.metrics.add(amounts.families)
+        await fairness.open()
+        server.background.append(lambda: fairness.run(server))
+        self._progress.done(*hooks_of(Phase.FLOW_CONTROL))
+
+    async def _registry_of(self, kind: GVR) -> Registry:
+        return await self.server.registry(self._by_gvr[kind])
+
+    def _trust(self) -> Trust:
+        options, secured = self._options.security, self._secured
+        return Trust(
+            secured.certificates.pem.decode() if secured.certificates is not None else "",
+            secured.proxies.pem.decode() if secured.proxies is not None else "",
+            options.front_proxy_names,
+            options.front_proxy_headers,
+        )
 
 
 def _store_checks(stores: Sequence[Store], options: ServerOptions) -> tuple[dict[str, Check], dict[str, Check]]:
