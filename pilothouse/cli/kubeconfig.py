@@ -31,8 +31,10 @@ def merged(existing: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, An
 
 
 def removed(existing: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """`existing` without the entries of `ours`."""
+    """`existing` without the entries of `ours`; as it is, if those of that name are another cluster's."""
     result = dict(existing)
+    if not _authorities(existing, ours) <= _authorities(ours, ours):
+        return result
     for section in SECTIONS:
         if section in result:
             result[section] = _without(result[section], _names(ours[section]))
@@ -60,6 +62,13 @@ def remove(path: Path, ours: Mapping[str, Any]) -> None:
 
 def _names(entries: Sequence[Mapping[str, Any]]) -> set[str]:
     return {entry["name"] for entry in entries}
+
+
+def _authorities(config: Mapping[str, Any], ours: Mapping[str, Any]) -> set[str]:
+    """Who vouches for the clusters in `config` that are called as those of `ours`: a cluster keeps its authority for life."""
+    names = _names(ours["clusters"])
+    entries = (entry for entry in config.get("clusters") or () if entry.get("name") in names)
+    return {str((entry.get("cluster") or {}).get("certificate-authority-data", "")) for entry in entries}
 
 
 def _without(entries: Sequence[Mapping[str, Any]] | None, names: set[str]) -> list[Mapping[str, Any]]:

@@ -73,3 +73,15 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     kubeconfig.add(link, OURS)
     assert link.is_symlink()
     assert yaml.safe_load(real.read_text())["current-context"] == "pilothouse"
+
+
+def test_another_cluster_of_the_same_name_stays() -> None:
+    """One made in another directory since, which took the entries over."""
+
+    def of(authority: str) -> dict[str, object]:
+        cluster = {"server": "https://127.0.0.1:6443", "certificate-authority-data": authority}
+        return {**OURS, "clusters": [{"name": "pilothouse", "cluster": cluster}]}
+
+    there = kubeconfig.merged(THEIRS, of("bmV3"))
+    assert kubeconfig.removed(there, of("b2xk")) == there
+    assert kubeconfig.removed(there, of("bmV3")) == {**THEIRS, "current-context": ""}
