@@ -40,7 +40,8 @@ from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.webhooks.client import WebhookClient
 from pilothouse.kit.clock import Clock, SystemClock
 
-NamedStep = tuple[str, Callable[[Attributes], Awaitable[None]]]
+NamedStep = tuple[str, Callable[[Attributes], Awaitable[None]], Callable[[float], None]]
+"""A plugin, what it does, and who is told how long that took."""
 
 PLUGINS: tuple[type[Plugin], ...] = (
     NamespaceLifecycle,
@@ -94,7 +95,10 @@ class Chain:
         steps = self._mutators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.mutates() and _wants(plugin, attributes))
-            steps = self._mutators[key] = tuple((plugin.name, plugin.mutate) for plugin in wanted)
+            steps = self._mutators[key] = tuple(
+                (plugin.name, plugin.mutate, self.times.plugin(plugin.name, ADMIT, attributes.operation))
+                for plugin in wanted
+            )
         await self._run(steps, attributes, ADMIT)
         rounds = attributes.reinvocation
         if rounds is not None and rounds.is_needed:
@@ -108,20 +112,26 @@ class Chain:
         steps = self._validators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.validates() and _wants(plugin, attributes))
-            steps = self._validators[key] = tuple((plugin.name, plugin.validate) for plugin in wanted)
+            steps = self._validators[key] = tuple(
+                (plugin.name, plugin.validate, self.times.plugin(plugin.name, VALIDATE, attributes.operation))
+                for plugin in wanted
+            )
         await self._run(steps, attributes, VALIDATE)
 
     async def _run(self, steps: tuple[NamedStep, ...], attributes: Attributes, kind: str) -> None:
         times = self.times
         operation = attributes.operation
         began = last = times.now()
-        name = ""
+        running = ""
         try:
-            for name, step in steps:
+            for name, step, took in steps:
+                running = name
                 await step(attributes)
-                last = times.plugin(name, kind, operation, last)
+                now = times.now()
+                took(now - last)
+                last = now
         except StatusError:
-            times.plugin(name, kind, operation, last, is_rejected=True)
+            times.rejected(running, kind, operation, last)
             times.step(kind, operation, began, is_rejected=True)
             raise
         times.step(kind, operation, began)

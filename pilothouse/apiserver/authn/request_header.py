@@ -73,4 +73,7 @@ class RequestHeader:
 
 
 def _first(fields: Mapping[str, str], names: Sequence[str]) -> str:
-    return next((fields[name] for name in names if fields.get(name)), "")
+    for name in names:
+        if value := fields.get(name):
+            return value
+    return ""

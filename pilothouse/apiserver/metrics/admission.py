@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.metrics import Family, Histogram
@@ -20,11 +20,13 @@ class AdmissionTimes:
         self._steps: dict[_Key, Histogram] = {}
         self._plugins: dict[_Key, Histogram] = {}
 
-    def plugin(self, name: str, kind: str, operation: str, began: float, *, is_rejected: bool = False) -> float:
-        """A plugin is done; the time now."""
-        now = self.now()
-        _note(self._plugins, (name, kind, operation, is_rejected), now - began)
-        return now
+    def plugin(self, name: str, kind: str, operation: str) -> Callable[[float], None]:
+        """Takes the seconds for which a plugin has worked on a write that it let pass."""
+        return self._plugins.setdefault((name, kind, operation, False), Histogram(_BUCKETS_S)).observe
+
+    def rejected(self, name: str, kind: str, operation: str, began: float) -> None:
+        """A plugin has refused a write."""
+        _note(self._plugins, (name, kind, operation, True), self.now() - began)
 
     def step(self, kind: str, operation: str, began: float, *, is_rejected: bool = False) -> None:
         """All plugins of a step are done."""
@@ -49,6 +51,8 @@ class AdmissionTimes:
     def _family(times: dict[_Key, Histogram], name: str, help: str) -> Family:
         family = Family(name, "histogram", help)
         for (plugin, kind, operation, is_rejected), found in times.items():
+            if not found.count:
+                continue
             labels = {"name": plugin} if plugin else {}
             labels |= {"operation": operation, "rejected": "true" if is_rejected else "false", "type": kind}
             found.add_to(family, labels)
