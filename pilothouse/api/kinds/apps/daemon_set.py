@@ -8,9 +8,9 @@ from pilothouse.api.kinds.columns import AGE, NAME, View, at, labels, number, te
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.views.daemon_set import TEMPLATE_GENERATION
 from pilothouse.kit.deferred import Deferred
 
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 """Annotation that counts changes of the template; from before rollouts had revisions."""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pilothouse.api.kinds.apps.daemon_set import TEMPLATE_GENERATION
 from pilothouse.api.meta import Object
+from pilothouse.api.views.daemon_set import TEMPLATE_GENERATION
 
 _MAX_INT32 = 0x7FFFFFFF
 _DEFAULT_CPU_UTILIZATION = 80
