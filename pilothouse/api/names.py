@@ -30,7 +30,6 @@ _HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 
 _is_label = re.compile(_LABEL).fullmatch
 _is_subdomain = re.compile(_SUBDOMAIN).fullmatch
-_is_subdomain_caseless = re.compile(_SUBDOMAIN, re.IGNORECASE | re.ASCII).fullmatch
 _is_underscore_subdomain = re.compile(_UNDERSCORE_SUBDOMAIN).fullmatch
 _is_label_1035 = re.compile(_LABEL_1035).fullmatch
 _is_wildcard = re.compile(_WILDCARD).fullmatch
@@ -55,10 +54,6 @@ _LABEL_TEXT = (
 _SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character"
-)
-_CASELESS_SUBDOMAIN_TEXT = (
-    "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an "
-    "alphanumeric character"
 )
 _UNDERSCORE_SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start "
@@ -127,14 +122,6 @@ def dns_subdomain(value: str) -> Messages:
     messages = [at_most_characters(253)] if len(value) > 253 else []
     if not _is_subdomain(value):
         messages.append(must_match(_SUBDOMAIN_TEXT, _SUBDOMAIN, "example.com"))
-    return messages
-
-
-def dns_subdomain_caseless(value: str) -> Messages:
-    """An RFC 1123 subdomain that may have upper case letters: names of CSI drivers."""
-    messages = [at_most_bytes(253)] if len(value) > 253 else []
-    if not _is_subdomain_caseless(value):
-        messages.append(must_match(_CASELESS_SUBDOMAIN_TEXT, _SUBDOMAIN, "Example.com"))
     return messages
 
 

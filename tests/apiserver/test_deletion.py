@@ -239,3 +239,15 @@ async def test_a_deletion_by_query_has_preconditions(server: Harness) -> None:
     for query in ("uid=else", "resourceVersion=77"):
         answer = await server.json("DELETE", "/api/v1/namespaces/default/configmaps/a", query=query)
         assert (answer["code"], "in the precondition" in answer["message"]) == (409, True)
+
+
+async def test_finalizers_of_a_namespace_have_names(server: Harness) -> None:
+    path = "/api/v1/namespaces/n"
+    await server.json("POST", "/api/v1/namespaces", body={"metadata": {"name": "n"}})
+    found = await server.json("GET", path)
+    found["spec"]["finalizers"] = ["kubernetes", "nonsense"]
+    refused = await server.json("PUT", f"{path}/finalize", body=found)
+    assert (refused["code"], refused["reason"]) == (422, "Invalid")
+    assert refused["details"]["causes"][0]["field"] == "spec.finalizers[1]"
+    found["spec"]["finalizers"] = ["example.com/hold"]
+    assert (await server.json("PUT", f"{path}/finalize", body=found))["spec"]["finalizers"] == ["example.com/hold"]

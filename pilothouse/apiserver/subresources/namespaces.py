@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pilothouse.api.meta import Object
+from pilothouse.api.validate.namespace import validate_namespace_finalize
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
@@ -15,7 +16,7 @@ from pilothouse.kit.http.message import Response
 
 
 async def finalize(call: Call, endpoint: Endpoint, now: float) -> Response:
-    """Take over `spec.finalizers`; a deleted namespace without any is gone. Raises NotFound, Conflict."""
+    """Take over `spec.finalizers`; a deleted namespace without any is gone. Raises NotFound, Conflict, Invalid."""
     options = write_options(call.query, "UpdateOptions")
     sent = read_object(call, endpoint, options)
     name = call.info.name
@@ -35,4 +36,5 @@ async def finalize(call: Call, endpoint: Endpoint, now: float) -> Response:
             spec.pop("finalizers", None)
         return present
 
-    return await object_response(call, endpoint, 200, await registry.update(change, write), now)
+    wire = await registry.update(change, write, check=validate_namespace_finalize)
+    return await object_response(call, endpoint, 200, wire, now)

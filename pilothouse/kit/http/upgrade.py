@@ -29,9 +29,3 @@ def hand_over(
     if received:
         reader.feed_data(received)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
-def is_upgrade(headers: dict[str, str], protocol: str) -> bool:
-    """Whether a request's headers (lower-case names) ask to leave HTTP for `protocol`."""
-    tokens = {token.strip().lower() for token in headers.get("connection", "").split(",")}
-    return "upgrade" in tokens and headers.get("upgrade", "").strip().lower() == protocol.lower()
