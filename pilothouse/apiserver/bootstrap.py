@@ -83,7 +83,7 @@ class Bootstrap:
         await self._each(self._put, endpoint_objects(addresses, self._surroundings.port))
 
     @staticmethod
-    async def _each(do: Callable[[GVR, Object], Awaitable[None]], objects: Iterable[tuple[GVR, Object]]) -> None:
+    async def _each(do: Callable[[GVR, Object], Awaitable[object]], objects: Iterable[tuple[GVR, Object]]) -> None:
         async with asyncio.TaskGroup() as group:
             for kind, obj in objects:
                 group.create_task(_run(do, kind, obj))
@@ -102,11 +102,12 @@ class Bootstrap:
 
             await registry.change(change, self._write(metadata))
 
-    async def _ensure(self, kind: GVR, obj: Object) -> None:
+    async def _ensure(self, kind: GVR, obj: Object) -> bool:
+        """Have it there; whether this made it."""
         registry = await self._registry_of(kind)
         metadata = obj["metadata"]
         if registry.cacher.get(metadata.get("namespace", ""), metadata["name"]) is not None:
-            return
+            return False
         draft = json_copy(obj)
         schema_of(kind.api_version, kind.kind).load(draft)
         schema_of(kind.api_version, kind.kind).default(draft)
@@ -114,10 +115,12 @@ class Bootstrap:
         try:
             await registry.create(draft, self._write(metadata))
         except AlreadyExists:
-            return
+            return False
         except Invalid:
             if kind != gvr.SERVICES or not await self._wait_for_service(registry, metadata):
                 raise
+            return False
+        return True
 
     async def _wait_for_service(self, registry: Registry, metadata: Mapping[str, Any]) -> bool:
         """The Service's address is taken. Wait for the server that took it to write the Service; whether it did.
@@ -149,14 +152,16 @@ class Bootstrap:
         try:
             await registry.change(change, self._write(obj["metadata"]))
         except NotFound:
-            await self._ensure(kind, obj)
+            if not await self._ensure(kind, obj):
+                await registry.cacher.fresh()
+                await registry.change(change, self._write(obj["metadata"]))
 
     @staticmethod
     def _write(metadata: Mapping[str, Any]) -> Write:
         return Write(_SERVER, metadata.get("namespace", ""), metadata["name"])
 
 
-async def _run(do: Callable[[GVR, Object], Awaitable[None]], kind: GVR, obj: Object) -> None:
+async def _run(do: Callable[[GVR, Object], Awaitable[object]], kind: GVR, obj: Object) -> None:
     await do(kind, obj)
 
 

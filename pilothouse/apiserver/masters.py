@@ -48,7 +48,15 @@ class Masters:
     async def turn(self) -> None:
         """Renew this server's key and write the addresses of all. Raises StatusError, StoreUnavailable."""
         await self._store.put(PREFIX + self._address, b"", ttl_s=TTL_S)
-        await self._write(await self._addresses())
+        await self._publish(await self._addresses())
+
+    async def _publish(self, addresses: Sequence[str]) -> None:
+        """Write them, and again while others come or go meanwhile: this write may have undone that of one who saw more."""
+        while addresses:
+            await self._write(addresses)
+            if (now := await self._addresses()) == addresses:
+                return
+            addresses = now
 
     async def _addresses(self) -> Sequence[str]:
         page = await self._store.list(PREFIX)
@@ -59,7 +67,6 @@ class Masters:
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._store.delete(PREFIX + self._address)
-                if others := await self._addresses():
-                    await self._write(others)
+                await self._publish(await self._addresses())
         except (StatusError, StoreUnavailable, WriteConflict, TimeoutError) as error:
             self._log.info("this server remains among the masters until its key expires", error=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Sequence
 
 from pilothouse.api import gvr
 from pilothouse.api.status import InternalError
@@ -59,6 +60,23 @@ async def test_all_that_live_are_endpoints() -> None:
     await server.clock.advance(3)
     await one.turn()
     assert await addresses(server) == ["192.0.2.2"]
+
+
+async def test_two_that_begin_at_once_are_both_endpoints() -> None:
+    server = Harness()
+    one, other = "192.0.2.1", "192.0.2.2"
+    written: list[list[str]] = []
+
+    async def write(found: Sequence[str]) -> None:
+        if not written:
+            await Masters(server.store, other, write_of_other, server.clock).turn()
+        written.append(list(found))
+
+    async def write_of_other(found: Sequence[str]) -> None:
+        written.append(list(found))
+
+    await Masters(server.store, one, write, server.clock).turn()
+    assert written == [[one, other], [one], [one, other]]
 
 
 async def test_who_ends_leaves() -> None:
