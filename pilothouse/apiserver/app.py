@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
@@ -38,7 +38,7 @@ from pilothouse.apiserver.metrics.page import Page, build, this_process
 from pilothouse.apiserver.metrics.requests import RequestMetrics
 from pilothouse.apiserver.present import error_response
 from pilothouse.apiserver.registry import Registry
-from pilothouse.apiserver.route import NO_QUERY, RequestInfo, parse_query, plain_request_info, request_info
+from pilothouse.apiserver.route import NO_QUERY, PLAIN_REQUEST_INFO, RequestInfo, parse_query, request_info
 from pilothouse.apiserver.seams import Answerer, Auditor, Authenticator, Connector, Fairness, Impersonator
 from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.translation import Translation
@@ -229,20 +229,21 @@ class ApiServer:
         began = self._clock.monotonic()
         audit_id = request.headers.get("audit-id") or metadata.new_uid(self._rng)
         call: Call | None = None
+        response: Response
         try:
-            if request.query:
+            if not request.query and request.method in PLAIN_REQUEST_INFO:
+                query = NO_QUERY
+                info = PLAIN_REQUEST_INFO[request.method](request.path)
+            else:
                 query = parse_query(request.query)
                 info = request_info(request.method, request.path, query)
-            else:
-                query = NO_QUERY
-                info = plain_request_info(request.path, request.method)
             call = Call(request, info, query, _NOBODY, authorizer=self._authorizer)
             call.allowed_s = time_allowed_s(info, query, self._request_timeout_s)
             work = self._chain(call, audit_id)
             try:
                 suspended_on = work.send(None)
             except StopIteration as finished:
-                response = cast(Response, finished.value)
+                response = finished.value
             else:
                 response = await self._go_on(call, began, Resumed(work, suspended_on))
         except Exception as error:

@@ -35,7 +35,7 @@ _VARIANTS = {digit: "89ab"[number % 4] for number, digit in enumerate("012345678
 
 def new_uid(rng: random.Random) -> str:
     """A random (version 4) UUID."""
-    text = f"{rng.getrandbits(122):031x}"
+    text = rng.randbytes(16).hex()
     return f"{text[:8]}-{text[8:12]}-4{text[12:15]}-{_VARIANTS[text[30]]}{text[15:18]}-{text[18:30]}"
 
 

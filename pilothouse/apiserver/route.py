@@ -6,7 +6,7 @@ audit and the choice of the verb.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -108,10 +108,16 @@ def request_info(method: str, path: str, query: Query) -> RequestInfo:
     )
 
 
-@remembered(2048)
-def plain_request_info(path: str, method: str) -> RequestInfo:
-    """The same without a query: what is asked for again and again, such as a Lease, is looked up."""
-    return request_info(method, path, NO_QUERY)
+def _plain(method: str) -> Callable[[str], RequestInfo]:
+    @remembered(2048)
+    def request_info_of(path: str) -> RequestInfo:
+        return request_info(method, path, NO_QUERY)
+
+    return request_info_of
+
+
+PLAIN_REQUEST_INFO = {method: _plain(method) for method in _VERBS}
+"""By the method, the same of a path without a query: what is asked for again and again, such as a Lease, is looked up."""
 
 
 def _single_name(field_selector: str) -> str:

@@ -21,6 +21,7 @@ from pilothouse.store.base import Revision
 
 _METADATA = b'"metadata":{'
 _VERSION = b'"resourceVersion":"'
+_LABELS = b'"labels":{'
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -93,6 +94,7 @@ class _Envelope(msgspec.Struct, gc=False):
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def read(key: str, namespace: str, name: str, value: bytes, revision: Revision) -> Cached:
@@ -101,10 +103,16 @@ def read(key: str, namespace: str, name: str, value: bytes, revision: Revision) 
 
 
 def _labels_of(key: str, value: bytes) -> Mapping[str, str]:
-    if b'"labels":{' not in value:
+    start = value.find(_LABELS)
+    if start < 0:
         return _NO_LABELS
     try:
-        labels = _decode_envelope(value).metadata.labels
+        before = value[value.index(_METADATA) + len(_METADATA) : start]
+        if b"{" in before or b"}" in before:
+            # Something else of the object may have labels, too.
+            labels = _decode_envelope(value).metadata.labels
+        else:
+            labels = _decode_labels(value[start + len(_LABELS) - 1 : value.index(b"}", start) + 1])
     except msgspec.MsgspecError:
         get_logger("pilothouse.store.cached").error("stored object has labels that cannot be read", key=key)
         return _NO_LABELS

@@ -9,7 +9,7 @@ Source: the watch semantics of KEP-2523 and KEP-3157 and `reference/using-api/ap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -138,10 +138,10 @@ class Cacher:
     def __len__(self) -> int:
         return len(self._objects)
 
-    async def fresh(self) -> None:
-        """Return when reads show every write that anyone was told of before this call. Immediate with a local store."""
+    def fresh(self) -> Awaitable[None]:
+        """Wait until reads show every write that anyone was told of before this call. Immediate with a local store."""
         assert self._feed is not None
-        await self._feed.fresh()
+        return self._feed.fresh()
 
     async def reach(self, revision: Revision) -> None:
         """Return when reads show the state of `revision` or a later one. Raises Timeout if that takes longer than 3 s."""

@@ -38,13 +38,15 @@ async def test_long_requests_leave_nothing_behind(server: Harness) -> None:
 
 
 async def test_short_ones_are_looked_up(server: Harness) -> None:
-    from pilothouse.apiserver.route import plain_request_info
+    from pilothouse.apiserver.route import PLAIN_REQUEST_INFO
+
+    plain_request_info = PLAIN_REQUEST_INFO["GET"]
 
     path = "/api/v1/namespaces/default/pods/remembered"
-    assert plain_request_info(path, "GET") is plain_request_info(path, "GET")
+    assert plain_request_info(path) is plain_request_info(path)
     long = path + "a" * LONG
-    assert plain_request_info(long, "GET") is not plain_request_info(long, "GET")
-    assert plain_request_info(long, "GET") == plain_request_info(long, "GET")
+    assert plain_request_info(long) is not plain_request_info(long)
+    assert plain_request_info(long) == plain_request_info(long)
 
 
 async def test_long_names_of_headers_and_hosts_are_not_kept() -> None:

@@ -34,6 +34,8 @@ def union(left: FieldSet, right: FieldSet) -> FieldSet:
             joined = with_self(present or below)
         else:
             joined = union(present, below)
+        if joined is present:
+            continue
         if result is None:
             result = dict(left)
         result[key] = joined

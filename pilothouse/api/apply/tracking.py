@@ -122,18 +122,20 @@ class Tracker:
         own: Owner = (manager or "unknown", UPDATE, self._version, self._subresource)
         comparisons = {self._version: (changed, removed)}
         result: list[Object] = []
-        mine: FieldSet = changed
+        mine: Object | None = None
         for entry in entries:
             compared = self._compared_at(entry["apiVersion"], comparisons, live, new)
             if compared is None:
                 continue
             fields = sets.difference(entry["fieldsV1"], compared[1])
             if changed and owner_of(entry) == own:
-                mine = sets.union(fields, changed)
+                joined = sets.union(fields, changed)
+                mine = entry if joined is entry["fieldsV1"] else with_fields(entry, joined)
                 continue
             _add(result, entry, sets.difference(fields, compared[0]))
         if changed:
-            result.append(entry_of(own, self._version, mine, format_time(now)))
+            time = format_time(now)
+            result.append(entry_of(own, self._version, changed, time) if mine is None else {**mine, "time": time})
         return result
 
     def _compared_at(

@@ -111,6 +111,10 @@ def _merged_map(original: Mapping[str, Any], patch: Mapping[str, Any], schema: P
         if value is None:
             result.pop(key, None)
             continue
+        if value.__class__ is str:
+            # Nearly everything is a text, and nothing about one is special.
+            result[key] = value
+            continue
         present = result.get(key)
         if isinstance(present, dict) and isinstance(value, dict):
             field = _field(schema, key)

@@ -101,10 +101,12 @@ class Schema:
     def default(self, obj: Object, *, like: Mapping[str, Any] | None = None) -> None:
         """Fills in the defaults of the kind's version; `like` is an object that has them already.
 
-        Metadata has none: an object that differs from `like` only there needs none.
+        What is the very same in `like` is not looked at. Metadata has none: an object that differs only there needs none.
         """
-        if like is None or not _differ_only_in_metadata(obj, like):
+        if like is None:
             defaults.defaulter(self.struct)(obj)
+        elif not _differ_only_in_metadata(obj, like):
+            defaults.defaulter(self.struct)(obj, like)
 
     def empty(self, *names: str) -> Object:
         """The empty value of the struct at a path of fields, with what is always written: `empty("status")`."""

@@ -15,6 +15,7 @@ from pilothouse.api.validate.values import Errors, Part, check_name
 _STATUS = Path("status")
 _LISTS = {"containerStatuses": "containers", "initContainerStatuses": "initContainers"}
 _EPHEMERAL = "ephemeralContainerStatuses"
+_PATHS = {field: _STATUS.child(field) for field in (*_LISTS, _EPHEMERAL)}
 _HEALTH = ("Healthy", "Unhealthy", "Unknown")
 _LONGEST_MESSAGE = 1024
 
@@ -38,7 +39,7 @@ def check_container_statuses(status: Part, spec: Part, errors: Errors) -> None:
 
 def _each(status: Part, field: str) -> Iterator[tuple[Path, Part]]:
     for i, container in enumerate(status.get(field) or ()):
-        yield _STATUS.child(field).index(i), container
+        yield _PATHS[field].index(i), container
 
 
 def _check_user(user: Part, system: str, path: Path, errors: Errors) -> None:

@@ -14,6 +14,9 @@ from pilothouse.api.validate.values import Errors, Part, check_address, check_im
 _SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
 _NOT_AGAIN = "may not be transitioned to non-terminated state"
 _STATUS = Path("status")
+_CONDITIONS = _STATUS.child("conditions")
+_QOS_CLASS = _STATUS.child("qosClass")
+_ADDRESSES = {field: _STATUS.child(field) for field in ("podIPs", "hostIPs")}
 
 
 def validate_pod_status_update(new: Part, old: Part) -> list[FieldError]:
@@ -35,7 +38,7 @@ def validate_pod_status_update(new: Part, old: Part) -> list[FieldError]:
     if status.get("observedGeneration", 0) < 0:
         shown = status["observedGeneration"]
         errors.append(invalid(_STATUS.child("observedGeneration"), shown, "must be a non-negative integer"))
-    check_immutable(status.get("qosClass"), before.get("qosClass"), _STATUS.child("qosClass"), errors)
+    check_immutable(status.get("qosClass"), before.get("qosClass"), _QOS_CLASS, errors)
     for field, containers in (
         ("containerStatuses", spec_before.get("containers")),
         ("initContainerStatuses", spec_before.get("initContainers")),
@@ -52,12 +55,11 @@ def validate_pod_status_update(new: Part, old: Part) -> list[FieldError]:
 
 
 def _check_condition(condition: Part, i: int, errors: Errors) -> None:
-    here = _STATUS.child("conditions").index(i)
     if condition.get("observedGeneration", 0) < 0:
-        shown = condition["observedGeneration"]
-        errors.append(invalid(here.child("observedGeneration"), shown, "must be a non-negative integer"))
+        here, shown = _CONDITIONS.index(i).child("observedGeneration"), condition["observedGeneration"]
+        errors.append(invalid(here, shown, "must be a non-negative integer"))
     if condition.get("type") not in _SYSTEM_CONDITIONS:
-        check_name(names.label_key, condition.get("type", ""), here.child("Type"), errors)
+        check_name(names.label_key, condition.get("type", ""), _CONDITIONS.index(i).child("Type"), errors)
 
 
 def _check_transitions(
@@ -110,11 +112,10 @@ def _check_claim_statuses(status: Part, spec: Part, errors: Errors) -> None:
 
 
 def _check_addresses(status: Part, before: Part, errors: Errors) -> None:
-    for field in ("podIPs", "hostIPs"):
+    for field, here in _ADDRESSES.items():
         listed = status.get(field)
         if not listed or listed == before.get(field):
             continue
-        here = _STATUS.child(field)
         addresses = [each.get("ip", "") for each in listed]
         if field == "hostIPs" and status.get("hostIP", "") != addresses[0]:
             errors.append(invalid(here.index(0).child("ip"), addresses[0], "must be equal to `hostIP`"))

@@ -9,6 +9,7 @@ from typing import Any
 from pilothouse.api import names, quantity
 from pilothouse.api.names import Messages, Rule
 from pilothouse.api.path import FieldError, Path, invalid, not_supported, required
+from pilothouse.kit.remembered import remembered
 
 Errors = list[FieldError]
 Part = Mapping[str, Any]
@@ -119,6 +120,7 @@ def check_unreserved_path(value: str, path: Path, errors: Errors) -> None:
         errors.append(invalid(path, value, "must not start with '..'"))
 
 
+@remembered(1024)
 def parse_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, also with leading zeros in the parts of an IPv4 address; None if it is none."""
     try:

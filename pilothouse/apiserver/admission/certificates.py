@@ -11,7 +11,7 @@ import binascii
 
 from pilothouse.api.identities import SYSTEM_MASTERS
 from pilothouse.api.user import User
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.attributes import Attributes as Question
 from pilothouse.apiserver.authz.attributes import Authorizer
@@ -28,9 +28,10 @@ class SigningRequestIdentity(Plugin):
     name = "SigningRequestIdentity"
     operations = frozenset({"CREATE"})
     resources = _REQUESTS
+    subresources = WHOLE_OBJECTS
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.subresource or attributes.obj is None:
+        if attributes.obj is None:
             return
         spec = attributes.obj.setdefault("spec", {})
         for field in _IDENTITY:
@@ -44,10 +45,11 @@ class CertificateSubjectRestriction(Plugin):
     name = "CertificateSubjectRestriction"
     operations = frozenset({"CREATE"})
     resources = _REQUESTS
+    subresources = WHOLE_OBJECTS
 
     async def validate(self, attributes: Attributes) -> None:
         spec = (attributes.obj or {}).get("spec") or {}
-        if attributes.subresource or spec.get("signerName") != CLIENT_SIGNER:
+        if spec.get("signerName") != CLIENT_SIGNER:
             return
         from cryptography import x509
         from cryptography.x509.oid import NameOID
@@ -68,13 +70,12 @@ class CertificateApproval(Plugin):
     name = "CertificateApproval"
     operations = frozenset({"UPDATE"})
     resources = _REQUESTS
+    subresources = frozenset({"approval"})
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
     async def validate(self, attributes: Attributes) -> None:
-        if attributes.subresource != "approval":
-            return
         signer = ((attributes.old or {}).get("spec") or {}).get("signerName", "")
         if not await may_use_signer(self._authorizer, attributes.user, "approve", signer):
             raise forbidden(attributes, f'user not permitted to approve requests with signerName "{signer}"')
@@ -86,13 +87,12 @@ class CertificateSigning(Plugin):
     name = "CertificateSigning"
     operations = frozenset({"UPDATE"})
     resources = _REQUESTS
+    subresources = frozenset({"status"})
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
     async def validate(self, attributes: Attributes) -> None:
-        if attributes.subresource != "status":
-            return
         old = attributes.old or {}
         before, after = old.get("status") or {}, (attributes.obj or {}).get("status") or {}
         if all((before.get(field) or None) == (after.get(field) or None) for field in ("certificate", "conditions")):

@@ -86,12 +86,12 @@ class Chain:
         self.measures = measures
         self.plugins = (*plugins, *always)
         self.times = AdmissionTimes(clock or SystemClock())
-        self._mutators: dict[tuple[str, str, str], tuple[NamedStep, ...]] = {}
-        self._validators: dict[tuple[str, str, str], tuple[NamedStep, ...]] = {}
+        self._mutators: dict[tuple[str, str, str, str], tuple[NamedStep, ...]] = {}
+        self._validators: dict[tuple[str, str, str, str], tuple[NamedStep, ...]] = {}
 
     async def mutate(self, attributes: Attributes) -> None:
         gvr = attributes.resource.gvr
-        key = gvr.plural, gvr.group, attributes.operation
+        key = gvr.plural, gvr.group, attributes.subresource, attributes.operation
         steps = self._mutators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.mutates() and _wants(plugin, attributes))
@@ -108,7 +108,7 @@ class Chain:
 
     async def validate(self, attributes: Attributes) -> None:
         gvr = attributes.resource.gvr
-        key = gvr.plural, gvr.group, attributes.operation
+        key = gvr.plural, gvr.group, attributes.subresource, attributes.operation
         steps = self._validators.get(key)
         if steps is None:
             wanted = (plugin for plugin in self.plugins if plugin.validates() and _wants(plugin, attributes))
@@ -139,6 +139,8 @@ class Chain:
 
 def _wants(plugin: Plugin, attributes: Attributes) -> bool:
     if attributes.operation not in plugin.operations:
+        return False
+    if plugin.subresources is not EVERYTHING and attributes.subresource not in plugin.subresources:
         return False
     return plugin.resources is EVERYTHING or attributes.resource.gvr.group_resource in plugin.resources
 

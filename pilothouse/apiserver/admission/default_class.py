@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.meta import Object, annotations_of, name_of, parse_time
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 
@@ -26,13 +26,14 @@ class DefaultStorageClass(Plugin):
     name = "DefaultStorageClass"
     operations = frozenset({"CREATE"})
     resources = frozenset({"persistentvolumeclaims"})
+    subresources = WHOLE_OBJECTS
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     async def mutate(self, attributes: Attributes) -> None:
         claim = attributes.obj
-        if attributes.subresource or claim is None or "storageClassName" in claim["spec"]:
+        if claim is None or "storageClassName" in claim["spec"]:
             return
         if _LEGACY_STORAGE_CLASS in annotations_of(claim):
             return
@@ -48,13 +49,14 @@ class DefaultIngressClass(Plugin):
     name = "DefaultIngressClass"
     operations = frozenset({"CREATE"})
     resources = frozenset({"ingresses.networking.k8s.io"})
+    subresources = WHOLE_OBJECTS
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     async def mutate(self, attributes: Attributes) -> None:
         ingress = attributes.obj
-        if attributes.subresource or ingress is None or (ingress.get("spec") or {}).get("ingressClassName") is not None:
+        if ingress is None or (ingress.get("spec") or {}).get("ingressClassName") is not None:
             return
         if annotations_of(ingress).get(_LEGACY_INGRESS_CLASS):
             return

@@ -22,6 +22,7 @@ Amounts = Mapping[str, Any]
 class LimitRanger(Plugin):
     name = "LimitRanger"
     resources = frozenset({"pods", "persistentvolumeclaims"})
+    subresources = frozenset({"", "resize"})
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects

@@ -14,7 +14,7 @@ from pilothouse.api import pod_references, status
 from pilothouse.api.identities import SYSTEM_NODES
 from pilothouse.api.meta import Object, annotations_of, labels_of, owners_of, uid_of
 from pilothouse.api.view import json_copy
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.authz.node import MIRROR_ANNOTATION, NODE_LEASES
 from pilothouse.apiserver.objects import Objects
@@ -45,9 +45,10 @@ class TaintNodesByCondition(Plugin):
     name = "TaintNodesByCondition"
     operations = frozenset({"CREATE"})
     resources = frozenset({"nodes"})
+    subresources = WHOLE_OBJECTS
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.subresource or attributes.obj is None:
+        if attributes.obj is None:
             return
         spec = attributes.obj.setdefault("spec", {})
         taints = spec.get("taints") or []

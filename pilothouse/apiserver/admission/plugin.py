@@ -1,7 +1,7 @@
 """What an admission plugin is.
 
-A plugin names the resources and operations it wants, so that all others pass it without a call. It changes drafts in `mutate` and
-refuses in either step by raising a Status error. Source: apiserver `pkg/admission`.
+A plugin names the resources, subresources and operations it wants, so that all others pass it without a call. It changes drafts in
+`mutate` and refuses in either step by raising a Status error. Source: apiserver `pkg/admission`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pilothouse.api import status
 from pilothouse.apiserver.attributes import Attributes, Operation
 
 EVERYTHING: frozenset[str] = frozenset({"*"})
+WHOLE_OBJECTS: frozenset[str] = frozenset({""})
+"""No subresources."""
 
 
 class Plugin:
@@ -21,6 +23,8 @@ class Plugin:
     operations: ClassVar[frozenset[Operation]] = frozenset({"CREATE", "UPDATE"})
     resources: ClassVar[frozenset[str]] = EVERYTHING
     """Group resources such as `pods` or `leases.coordination.k8s.io`; `*` is every one."""
+    subresources: ClassVar[frozenset[str]] = EVERYTHING
+    """Of these resources: empty for the object itself; `*` is all."""
 
     async def mutate(self, attributes: Attributes) -> None:
         """Change `attributes.obj` in place."""

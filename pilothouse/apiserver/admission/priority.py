@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.meta import Object, name_of
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 
@@ -17,12 +17,13 @@ PREEMPT = "PreemptLowerPriority"
 class Priority(Plugin):
     name = "Priority"
     resources = frozenset({"pods", "priorityclasses.scheduling.k8s.io"})
+    subresources = WHOLE_OBJECTS
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.resource.gvr.plural != "pods" or attributes.subresource or attributes.obj is None:
+        if attributes.resource.gvr.plural != "pods" or attributes.obj is None:
             return
         spec = attributes.obj["spec"]
         if attributes.operation == "UPDATE":

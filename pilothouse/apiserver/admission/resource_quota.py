@@ -101,6 +101,7 @@ class _Queue:
 
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
+    subresources = frozenset({"", "resize", "status"})
 
     def __init__(self, objects: Objects, write_status: WriteStatus, clock: Clock) -> None:
         self._objects = objects

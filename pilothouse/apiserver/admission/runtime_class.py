@@ -6,7 +6,7 @@ Source: `plugin/pkg/admission/runtimeclass`.
 from __future__ import annotations
 
 from pilothouse.api import gvr as kinds
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 
@@ -15,12 +15,13 @@ class RuntimeClass(Plugin):
     name = "RuntimeClass"
     operations = frozenset({"CREATE"})
     resources = frozenset({"pods"})
+    subresources = WHOLE_OBJECTS
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.subresource or attributes.obj is None:
+        if attributes.obj is None:
             return
         spec = attributes.obj["spec"]
         name = spec.get("runtimeClassName")

@@ -32,6 +32,7 @@ _DEFAULT_WAIT_S = 0.1
 class ServiceAccount(Plugin):
     name = "ServiceAccount"
     resources = frozenset({"pods"})
+    subresources = frozenset({"", "ephemeralcontainers"})
 
     def __init__(self, objects: Objects, clock: Clock, rng: random.Random) -> None:
         self._objects = objects

@@ -11,7 +11,7 @@ from typing import Any
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.quantity import Quantity, parse
-from pilothouse.apiserver.admission.plugin import Plugin, forbidden
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 
@@ -26,9 +26,10 @@ class StorageObjectInUseProtection(Plugin):
     name = "StorageObjectInUseProtection"
     operations = frozenset({"CREATE"})
     resources = frozenset(FINALIZERS)
+    subresources = WHOLE_OBJECTS
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.subresource or attributes.obj is None:
+        if attributes.obj is None:
             return
         finalizer = FINALIZERS[attributes.resource.gvr.group_resource]
         metadata = attributes.obj["metadata"]
@@ -41,13 +42,14 @@ class PersistentVolumeClaimResize(Plugin):
     name = "PersistentVolumeClaimResize"
     operations = frozenset({"UPDATE"})
     resources = frozenset({"persistentvolumeclaims"})
+    subresources = WHOLE_OBJECTS
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     async def validate(self, attributes: Attributes) -> None:
         new, old = attributes.obj, attributes.old
-        if attributes.subresource or new is None or old is None or _size(new) <= _size(old):
+        if new is None or old is None or _size(new) <= _size(old):
             return
         if (old.get("status") or {}).get("phase") != "Bound":
             raise forbidden(attributes, "Only bound persistent volume claims can be expanded")

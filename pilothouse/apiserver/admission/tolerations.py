@@ -5,7 +5,7 @@ Source: `plugin/pkg/admission/defaulttolerationseconds`.
 
 from __future__ import annotations
 
-from pilothouse.apiserver.admission.plugin import Plugin
+from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin
 from pilothouse.apiserver.attributes import Attributes
 
 DEFAULT_S = 300
@@ -15,9 +15,10 @@ _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 class DefaultTolerationSeconds(Plugin):
     name = "DefaultTolerationSeconds"
     resources = frozenset({"pods"})
+    subresources = WHOLE_OBJECTS
 
     async def mutate(self, attributes: Attributes) -> None:
-        if attributes.subresource or attributes.obj is None:
+        if attributes.obj is None:
             return
         spec = attributes.obj["spec"]
         tolerations = spec.get("tolerations") or []

@@ -18,6 +18,7 @@ class PodTopologyLabels(Plugin):
     name = "PodTopologyLabels"
     operations = frozenset({"CREATE"})
     resources = frozenset({"pods"})
+    subresources = frozenset({"", "binding"})
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -29,10 +30,8 @@ class PodTopologyLabels(Plugin):
         if attributes.subresource == "binding":
             target = draft.get("target") or {}
             node_name = target.get("name") if target.get("kind") == "Node" else None
-        elif not attributes.subresource:
-            node_name = (draft.get("spec") or {}).get("nodeName")
         else:
-            return
+            node_name = (draft.get("spec") or {}).get("nodeName")
         node = await self._objects.get(kinds.NODES, "", node_name) if node_name else None
         if node is None:
             return

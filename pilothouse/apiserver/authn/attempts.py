@@ -13,7 +13,10 @@ _KNOWN = frozenset({"admin", "client", "kube_proxy", "kubelet", "system:servicea
 
 
 class Attempts:
-    """`results` are how long it took, by `success`, `failure` where there was no credential, and `error` where none was accepted."""
+    """Told when each attempt `began`, by the clock's monotonic time.
+
+    `results` are how long it took, by `success`, `failure` where there was no credential, and `error` where none was accepted.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.results = {result: Histogram(_DURATIONS_S) for result in ("success", "failure", "error")}
@@ -21,9 +24,6 @@ class Attempts:
         """By a name that is known, or `email_id`, or `other`: names of users are nobody's business here."""
         self._monotonic = clock.monotonic
         self._succeeded = self.results["success"].observe
-
-    def begin(self) -> float:
-        return self._monotonic()
 
     def succeeded(self, user: User, began: float) -> None:
         self._succeeded(self._monotonic() - began)

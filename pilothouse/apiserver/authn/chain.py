@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from pilothouse.api.identities import SYSTEM_AUTHENTICATED
 from pilothouse.api.status import Unauthorized
 from pilothouse.api.user import User, anonymous, authenticated
 from pilothouse.apiserver.authn.attempts import Attempts
@@ -34,6 +35,7 @@ class Chain:
         self._methods = tuple(methods)
         self._anonymous = anonymous() if allow_anonymous else None
         self._anonymous_paths = frozenset(anonymous_paths)
+        self._monotonic = clock.monotonic
         self.attempts = Attempts(clock)
 
     async def authenticate(self, request: Request) -> User:
@@ -41,7 +43,7 @@ class Chain:
 
         Anonymous is only who presents no credential: a bad one is refused.
         """
-        began = self.attempts.begin()
+        began = self._monotonic()
         refused = False
         for method in self._methods:
             try:
@@ -50,7 +52,8 @@ class Chain:
                 refused = True
                 continue
             if user is not None:
-                user = authenticated(user)
+                if SYSTEM_AUTHENTICATED not in user.groups:
+                    user = authenticated(user)
                 self.attempts.succeeded(user, began)
                 return user
         if refused:

@@ -81,7 +81,7 @@ class ClientCertificates:
 
     async def authenticate(self, request: Request) -> User | None:
         der = request.peer.certificate
-        return self.identify(der) if der is not None else None
+        return None if der is None else self.identify(der)
 
     def identify(self, der: bytes) -> User | None:
         """The user that a certificate names; None if it names none. Raises Unauthorized, whose message says what is wrong with it."""

@@ -43,10 +43,8 @@ class Owner(Protocol):
     hosts: set[str]
     rounds: Rounds
     stopping: bool
-
-    @property
-    def date(self) -> str:
-        """The value of the `Date` header now."""
+    date: str
+    """The value of the `Date` header now."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with the server at the latest."""
@@ -135,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._peer = Peer(
             address[0] if isinstance(address, tuple) else str(address or ""), certificate, tls is not None
         )
-        self.deadline = server.clock.monotonic() + server.limits.idle_timeout_s
+        self.deadline = self._idle_deadline()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._disconnected.set()

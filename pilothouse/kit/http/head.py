@@ -23,14 +23,19 @@ class HeaderNames(dict[bytes, str]):
 
 def response_head(response: Response, date: str, *, keep_alive: bool, length_line: str) -> bytes:
     """The status line and headers. `length_line` says how the body's end is known; of a takeover, only its own headers are sent."""
-    lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"]
-    for name, value in response.headers.items():
-        if "\n" in value or "\r" in value:
-            value = value.replace("\r", " ").replace("\n", " ")
-        lines.append(f"{name}: {value}\r\n")
+    begin = _STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} Unknown\r\n"
+    headers = response.headers
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if fields.count("\n") != len(headers) or fields.count("\r") != len(headers):
+        fields = "".join([f"{name}: {_one_line(value)}\r\n" for name, value in headers.items()])
     if response.takeover is not None:
-        lines.append("\r\n")
+        end = "\r\n"
+    elif keep_alive:
+        end = f"{length_line}date: {date}\r\n\r\n"
     else:
-        lines.append(length_line)
-        lines.append(f"date: {date}\r\n\r\n" if keep_alive else f"date: {date}\r\nconnection: close\r\n\r\n")
-    return "".join(lines).encode("utf-8", "surrogateescape")
+        end = f"{length_line}date: {date}\r\nconnection: close\r\n\r\n"
+    return f"{begin}{fields}{end}".encode("utf-8", "surrogateescape")
+
+
+def _one_line(value: str) -> str:
+    return value.replace("\r", " ").replace("\n", " ")

@@ -42,6 +42,7 @@ class RequestReader:
         "_head_bytes",
         "_headers",
         "_hosts",
+        "_is_body_awaited",
         "_limits",
         "_names",
         "_parser",
@@ -66,6 +67,7 @@ class RequestReader:
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
+        self._is_body_awaited = False
         self.in_head = False
         self.in_body = False
         self.keep_alive = False
@@ -88,7 +90,12 @@ class RequestReader:
         except httptools.HttpParserError as error:
             raise Malformed from error
         if self.in_head:
+            if not self._head_bytes:
+                self._receiver.expect(self._limits.head_timeout_s)
             self._count_head(len(data))
+        elif self.in_body and not self._is_body_awaited:
+            self._is_body_awaited = True
+            self._receiver.expect(self._limits.body_timeout_s)
         return rest
 
     def close(self) -> None:
@@ -108,7 +115,7 @@ class RequestReader:
         self._body = []
         self._body_bytes = self._head_bytes = 0
         self.in_head = True
-        self._receiver.expect(self._limits.head_timeout_s)
+        self._is_body_awaited = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -153,7 +160,6 @@ class RequestReader:
         elif int(length) > self._limits.body_bytes:
             raise self._too_large()
         self.in_body = True
-        self._receiver.expect(self._limits.body_timeout_s)
         expectation = headers.get("expect")
         if expectation is not None:
             if expectation.lower() != "100-continue":

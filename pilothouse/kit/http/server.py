@@ -65,8 +65,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweep_timer: Timer | None = None
         self._emptied = asyncio.Event()
-        self._date_second = 0
-        self._date = ""
+        self.date = ""
 
     @property
     def port(self) -> int:
@@ -79,6 +78,7 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises OSError, for example when the port is in use."""
         loop = asyncio.get_running_loop()
+        self._read_clock()
         tls: dict[str, Any] = {}
         if self._ssl_context is not None:
             tls = {
@@ -153,21 +153,17 @@ class Server:
         if not self.connections:
             self._emptied.set()
 
-    @property
-    def date(self) -> str:
-        """The value of the Date header now."""
-        second = int(self.clock.now())
-        if second != self._date_second:
-            self._date_second = second
-            self._date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
-        return self._date
-
     def _accepted(self, connection: Connection) -> Connection:
         if self._ssl_context is not None:
             self._shaking[connection] = self.clock.monotonic()
         return connection
 
+    def _read_clock(self) -> None:
+        """Tell connections the date: what is right to a second need not be worked out for each answer."""
+        self.date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(self.clock.now()))
+
     def _sweep(self) -> None:
+        self._read_clock()
         now = self.clock.monotonic()
         for connection in list(self.connections):
             if connection.deadline < now:

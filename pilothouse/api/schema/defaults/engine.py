@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import cache
+from typing import Any, Protocol
 
 from pilothouse.api.meta import Object
 from pilothouse.api.schema.defaults import cluster, core, pods, workloads
@@ -12,6 +13,14 @@ from pilothouse.api.schema.defaults.constants import CONSTANTS
 from pilothouse.api.schema.types import ListOf, MapOf, Struct, Type, struct_of
 
 Rule = Callable[[Object], None]
+
+
+class Pass(Protocol):
+    """Fills the defaults of an object of a type, in place. Idempotent."""
+
+    def __call__(self, obj: Object, before: Mapping[str, Any] = ..., /) -> None:
+        """The fields that it shares (`is`) with `before` have been through it."""
+
 
 _PREFIX = "io.k8s.api."
 
@@ -27,19 +36,22 @@ def _rules() -> Mapping[str, tuple[Rule, ...]]:
     return {**pods.RULES, **core.RULES, **workloads.RULES, **cluster.RULES}
 
 
-def defaulter(struct: Struct) -> Rule:
-    """The pass that fills the defaults of an object of a type, in place. Idempotent."""
-    found: Rule | None = struct.passes.get("default")
+def defaulter(struct: Struct) -> Pass:
+    """The pass of a type, compiled when it is first asked for."""
+    found: Pass | None = struct.passes.get("default")
     if found is None:
         found = struct.passes["default"] = _compile(struct)
     return found
 
 
-def _nothing(obj: Object) -> None:
+_NO_FIELDS: Mapping[str, Any] = {}
+
+
+def _nothing(obj: Object, before: Mapping[str, Any] = _NO_FIELDS) -> None:
     return None
 
 
-def _compile(struct: Struct) -> Rule:
+def _compile(struct: Struct) -> Pass:
     short = struct.name.removeprefix(_PREFIX)
     constants = CONSTANTS.get(short, {})
     # Where an empty text is not the same as none, only none is filled in.
@@ -61,7 +73,7 @@ def _compile(struct: Struct) -> Rule:
     lists = tuple((name, _once_met(inner)) for name, shape, inner in children if shape is _Shape.LIST)
     maps = tuple((name, _once_met(inner)) for name, shape, inner in children if shape is _Shape.MAP)
 
-    def apply(obj: Object) -> None:
+    def apply(obj: Object, before: Mapping[str, Any] = _NO_FIELDS) -> None:
         for key, value in texts:
             if not obj.get(key):
                 obj[key] = value
@@ -74,15 +86,15 @@ def _compile(struct: Struct) -> Rule:
         for rule in rules:
             rule(obj)
         for key, inner in single:
-            if key in obj:
+            if key in obj and obj[key] is not before.get(key):
                 inner()(obj[key])
         for key, inner in lists:
-            if items := obj.get(key):
+            if (items := obj.get(key)) and items is not before.get(key):
                 run = inner()
                 for item in items:
                     run(item)
         for key, inner in maps:
-            if items := obj.get(key):
+            if (items := obj.get(key)) and items is not before.get(key):
                 run = inner()
                 for item in items.values():
                     run(item)
@@ -90,7 +102,7 @@ def _compile(struct: Struct) -> Rule:
     return apply
 
 
-def _once_met(struct: Struct) -> Callable[[], Rule]:
+def _once_met(struct: Struct) -> Callable[[], Pass]:
     """The pass of a type, compiled when a value of it is first met."""
     return cache(lambda: defaulter(struct))
 

@@ -28,7 +28,6 @@ from pilothouse.kit.clock import Clock
 
 MAX_PODS = 3000
 MAX_CHECK_S = 1.0
-_WITHOUT_POD = frozenset({"exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"})
 _TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "replicationcontrollers": ("spec", "template"),
     "podtemplates": ("template",),
@@ -54,6 +53,7 @@ class Configuration:
 class PodSecurity(Plugin):
     name = "PodSecurity"
     resources = frozenset({"pods", "namespaces", *_TEMPLATES})
+    subresources = frozenset({"", "ephemeralcontainers", "resize"})
 
     def __init__(self, objects: Objects, clock: Clock, configuration: Configuration | None = None) -> None:
         self._objects = objects
@@ -68,8 +68,7 @@ class PodSecurity(Plugin):
             if not attributes.subresource:
                 await self._namespace(attributes, attributes.obj)
         elif resource == "pods":
-            if attributes.subresource not in _WITHOUT_POD:
-                await self._pod(attributes, attributes.obj)
+            await self._pod(attributes, attributes.obj)
         elif not attributes.subresource:
             await self._workload(attributes, attributes.obj, _TEMPLATES[resource])
 
