@@ -5,7 +5,6 @@ Source: `pkg/apis/core/validation/validation.go`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import chain
 
 from pilothouse.api import names
@@ -23,23 +22,23 @@ _LONGEST_MESSAGE = 1024
 def check_container_statuses(status: Part, spec: Part, errors: Errors) -> None:
     system = (spec.get("os") or {}).get("name", "linux")
     for field in (*_LISTS, _EPHEMERAL):
-        for path, container in _each(status, field):
-            user = (container.get("user") or {}).get("linux")
+        for path, container in _saying(status, field, "user"):
+            user = container["user"].get("linux")
             if user is not None:
                 _check_user(user, system, path.child("user", "linux"), errors)
     for field, declared in _LISTS.items():
-        containers = {each["name"]: each for each in reversed(spec.get(declared) or ())}
-        for path, container in _each(status, field):
+        for path, container in _saying(status, field, "allocatedResourcesStatus"):
+            containers = {each["name"]: each for each in reversed(spec.get(declared) or ())}
             _check_allocated(container, containers.get(container.get("name", "")), path, errors)
-    for path, container in _each(status, _EPHEMERAL):
-        if container.get("allocatedResourcesStatus"):
-            place = path.child("allocatedResourcesStatus")
-            errors.append(field_forbidden(place, "must not be specified in container status"))
+    for path, _ in _saying(status, _EPHEMERAL, "allocatedResourcesStatus"):
+        place = path.child("allocatedResourcesStatus")
+        errors.append(field_forbidden(place, "must not be specified in container status"))
 
 
-def _each(status: Part, field: str) -> Iterator[tuple[Path, Part]]:
-    for i, container in enumerate(status.get(field) or ()):
-        yield _PATHS[field].index(i), container
+def _saying(status: Part, field: str, name: str) -> list[tuple[Path, Part]]:
+    """The containers of a list that say something under a name, which few do."""
+    containers = enumerate(status.get(field) or ())
+    return [(_PATHS[field].index(i), container) for i, container in containers if container.get(name)]
 
 
 def _check_user(user: Part, system: str, path: Path, errors: Errors) -> None:

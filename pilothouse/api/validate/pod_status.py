@@ -66,6 +66,8 @@ def _check_transitions(
     now: Sequence[Part], then: Sequence[Part], containers: Sequence[Part] | None, spec: Part, field: str, errors: Errors
 ) -> None:
     """A container that has ended runs again only if its policy lets it. `containers` is None for those that never do."""
+    if not any("terminated" in (each.get("state") or ()) for each in then):
+        return
     if containers is not None and _may_restart_all(spec):
         return
     running = {each.get("name") for each in now if "terminated" not in (each.get("state") or ())}
