@@ -6,17 +6,21 @@ changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, key_of, namespace_of
 from pilothouse.api.resource import Resource
+from pilothouse.store.base import Revision
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cacher
 from pilothouse.store.cachers import Cachers
 
 _MAX_DECODED = 1024
+_MAX_LISTS = 256
+_MAX_LISTED = 32
+"""How many objects a list may have that is kept."""
 Handler = Callable[[Object | None, Object | None], None]
 """Takes the old and the new object; the new one is None for a deletion, the old one None for what is new."""
 
@@ -43,7 +47,8 @@ class Objects(Protocol):
 class CachedObjects:
     """Objects read from the watch caches, which are opened as they are needed.
 
-    An object is decoded once for each state of it that is asked for: the last decoded state is kept by key.
+    An object is decoded once for each state of it that is asked for: the last decoded state is kept by key. So are short lists, which
+    every write of a pod asks for, such as that of all PriorityClasses.
     """
 
     def __init__(self, cachers: Cachers, resource_of: Callable[[GVR], Resource]) -> None:
@@ -51,6 +56,7 @@ class CachedObjects:
         self._resource_of = resource_of
         self._open: dict[GVR, Cacher] = {}
         self._decoded: dict[str, tuple[Cached, Object]] = {}
+        self._lists: dict[tuple[GVR, str], tuple[Revision, Sequence[Object]]] = {}
 
     async def prepare(self, kinds: Iterable[GVR]) -> None:
         """Open the caches of `kinds`; needed before `subscribe`. Raises StoreUnavailable."""
@@ -73,7 +79,16 @@ class CachedObjects:
             cacher = await self._cacher(gvr)
         if not len(cacher):
             return ()
-        return [self._decode(cached) for cached in cacher.list(namespace).items]
+        known = self._lists.get((gvr, namespace))
+        if known is not None and known[0] == cacher.changed_at:
+            return known[1]
+        changed_at = cacher.changed_at
+        found = [self._decode(cached) for cached in cacher.list(namespace).items]
+        if len(found) <= _MAX_LISTED:
+            if len(self._lists) >= _MAX_LISTS:
+                self._lists.clear()
+            self._lists[gvr, namespace] = changed_at, found
+        return found
 
     def subscribe(self, gvr: GVR, handler: Handler, *, unless: Same | None = None) -> None:
         def changed(old: Cached | None, new: Cached | None) -> None:

@@ -135,6 +135,11 @@ class Cacher:
         feed = self._feed
         return self._applied if feed is None else max(self._applied, feed.revision)
 
+    @property
+    def changed_at(self) -> Revision:
+        """While this stays the same, so do the objects."""
+        return self._applied
+
     def __len__(self) -> int:
         return len(self._objects)
 
