@@ -77,6 +77,7 @@ class Registry:
         self._read = read
         self._translation = translation
         self._stored_gvr = resource.stored_gvr
+        self._has_status = resource.has_status
 
     async def get(self, namespace: str, name: str) -> Cached:
         """The object as it is now. Raises NotFound."""
@@ -314,7 +315,7 @@ class Registry:
                     del draft[key]
             for key in old.keys() - {"status", "metadata"}:
                 draft[key] = old[key]
-        elif self.resource.has_status and not write.subresource:
+        elif self._has_status and not write.subresource:
             if "status" in old:
                 draft["status"] = old["status"]
             else:

@@ -20,8 +20,9 @@ def of_pods(*path: str) -> Callable[[Object, View | None], None]:
 
     def drop(draft: Object, old: View | None) -> None:
         spec = at(draft, *path, "spec")
-        if spec:
-            _drop(spec, (at(old, *path, "spec") if old else None) or {})
+        before = (at(old, *path, "spec") if old else None) or {}
+        if spec and spec != before:
+            _drop(spec, before)
 
     return drop
 
