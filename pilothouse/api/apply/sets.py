@@ -8,7 +8,6 @@ Sets are values: no function changes one, and results share parts with arguments
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -149,12 +148,13 @@ def ordered(fields: FieldSet) -> FieldSet:
     The order of the elements' text is the same unless values or numbers are among them, and that order costs little.
     """
     text, ordered_text = orjson.dumps(fields), orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-    if len(_VALUES.findall(text)) > 1:
+    if text.count(b'"v:') + text.count(b'"i:') + text.count(_NAMED) - text.count(_NAMED_TEXT) > 1:
         return _placed(fields)
     return fields if text == ordered_text else cast(FieldSet, orjson.loads(ordered_text))
 
 
-_VALUES = re.compile(rb'"[iv]:|\\":[-\d]')
+_NAMED, _NAMED_TEXT = b'\\":', b'\\":\\"'
+"""After the name of a key field in an element such as `k:{"name":"web"}`: before any value, and before a text."""
 
 
 def _placed(fields: FieldSet) -> FieldSet:

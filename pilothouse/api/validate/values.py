@@ -135,15 +135,21 @@ def parse_address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 def check_address(value: str, path: Path, errors: Errors, kept: Collection[str] = ()) -> None:
     """An IP address as older fields take it: it need not be canonical. `kept` stood there before and stays allowed."""
-    if value in kept:
-        return
+    if value not in kept and (fault := _address_fault(value)):
+        errors.append(invalid(path, value, fault))
+
+
+@remembered(1024)
+def _address_fault(value: str) -> str:
+    """What is wrong with an address as older fields take it; empty if nothing."""
     address = None if "%" in value else parse_address(value)
     if address is None:
-        errors.append(invalid(path, value, _BAD_ADDRESS))
-    elif "." in value and ":" not in value and value != str(address):
-        errors.append(invalid(path, value, "must not have leading 0s"))
-    elif isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        errors.append(invalid(path, value, "must not be an IPv4-mapped IPv6 address"))
+        return _BAD_ADDRESS
+    if "." in value and ":" not in value and value != str(address):
+        return "must not have leading 0s"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return "must not be an IPv4-mapped IPv6 address"
+    return ""
 
 
 def check_canonical_address(value: str, path: Path, errors: Errors) -> None:
