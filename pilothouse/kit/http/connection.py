@@ -17,6 +17,7 @@ from pilothouse.kit.http.feed import Feed, FeedWriter, Rounds
 from pilothouse.kit.http.head import HeaderNames, response_head
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Peer, Request, Response
+from pilothouse.kit.http.outbox import Outbox
 from pilothouse.kit.http.request_reader import RequestReader
 from pilothouse.kit.http.resumed import Resumed
 from pilothouse.kit.http.target import ASTERISK, Malformed
@@ -42,6 +43,7 @@ class Owner(Protocol):
     header_names: HeaderNames
     hosts: set[str]
     rounds: Rounds
+    outbox: Outbox
     stopping: bool
     date: str
     """The value of the `Date` header now."""
@@ -194,7 +196,7 @@ class Connection(asyncio.Protocol):
 
     def go_on(self) -> None:
         if not self._working and not self._queue:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def take(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, raw_path: str) -> None:
         request = Request(method, path, query, headers, body, self._peer, raw_path, self._disconnected)
@@ -254,14 +256,14 @@ class Connection(asyncio.Protocol):
         elif isinstance(body, bytes):
             head = self._head(response, keep_alive, f"content-length: {len(body)}\r\n")
             if request.method == "HEAD":
-                self._transport.write(head)
+                self._write(head)
             elif len(body) <= _COPY_LIMIT_BYTES:
-                self._transport.write(head + body)
+                self._server.outbox.put(self._transport, head + body)
             else:
                 self._write_large(head, body)
             self._done(keep_alive)
         elif request.method == "HEAD":
-            self._transport.write(self._head(response, keep_alive, ""))
+            self._write(self._head(response, keep_alive, ""))
             self._server.spawn(_close(body))
             response.over()
             self._done(keep_alive)
@@ -272,7 +274,7 @@ class Connection(asyncio.Protocol):
         has_length = "content-length" in response.headers
         is_chunked = not has_length and self._reader.version != "1.0"
         keep_alive = keep_alive and (is_chunked or has_length)
-        self._transport.write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
+        self._write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
         self._streaming = True
         if not isinstance(body, Feed):
             self._task = self._server.spawn(self._send(request, response, body, is_chunked, keep_alive))
@@ -299,10 +301,11 @@ class Connection(asyncio.Protocol):
 
     def _write_large(self, head: bytes, body: bytes) -> None:
         if not self._peer.is_tls:
+            self._server.outbox.flush()
             self._transport.writelines((head, body))
             return
         # Encrypting a large body at once makes OpenSSL grow one buffer to its size, copy by copy.
-        self._transport.write(head)
+        self._write(head)
         view = memoryview(body)
         for start in range(0, len(body), _PIECE_BYTES):
             self._transport.write(view[start : start + _PIECE_BYTES])
@@ -343,7 +346,7 @@ class Connection(asyncio.Protocol):
 
     async def _take_over(self, response: Response) -> None:
         assert response.takeover is not None
-        self._transport.write(self._head(response, True, ""))
+        self._write(self._head(response, True, ""))
         reader, writer = hand_over(self._transport, bytes(self._leftover or b""), self._loop, self._left)
         self._leftover = None
         self._transport.resume_reading()
@@ -419,7 +422,7 @@ class Connection(asyncio.Protocol):
         response = self._server.refusal(error.code, str(error))
         body = response.body
         assert isinstance(body, bytes)
-        self._transport.write(self._head(response, False, f"content-length: {len(body)}\r\n") + body)
+        self._write(self._head(response, False, f"content-length: {len(body)}\r\n") + body)
         # A connection that is closed with bytes unread is reset, and the client may lose the answer: let it send on for a moment.
         self._linger_bytes = _LINGER_BYTES
         self.deadline = self._server.clock.monotonic() + self._server.limits.linger_s
@@ -434,8 +437,14 @@ class Connection(asyncio.Protocol):
             if self._linger_bytes < 0:
                 self.abort()
 
+    def _write(self, data: bytes) -> None:
+        """Write at once, after all that was answered before."""
+        self._server.outbox.flush()
+        self._transport.write(data)
+
     def _close(self) -> None:
         self._is_closing = True
+        self._server.outbox.flush()
         self.deadline = self._server.clock.monotonic() + self._server.limits.write_timeout_s
         self._transport.close()
 

@@ -17,6 +17,7 @@ from pilothouse.kit.http.feed import Rounds
 from pilothouse.kit.http.head import HeaderNames
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Response
+from pilothouse.kit.http.outbox import Outbox
 
 Refusal = Callable[[int, str], Response]
 """Gives the response for a request that the server itself refuses: a status code and what is wrong."""
@@ -53,6 +54,7 @@ class Server:
         self.hosts: set[str] = set()
         """Values of the `Host` header that are known to be well formed."""
         self.rounds = Rounds(clock)
+        self.outbox = Outbox()
         self.handshake_failures = 0
         """Connections that were opened and did not become TLS connections."""
         self.stopping = False
