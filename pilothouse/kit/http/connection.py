@@ -300,14 +300,14 @@ class Connection(asyncio.Protocol):
             self._feed.wake()
 
     def _write_large(self, head: bytes, body: bytes) -> None:
+        self._server.outbox.flush()
         if not self._peer.is_tls:
-            self._server.outbox.flush()
             self._transport.writelines((head, body))
             return
         # Encrypting a large body at once makes OpenSSL grow one buffer to its size, copy by copy.
-        self._write(head)
         view = memoryview(body)
-        for start in range(0, len(body), _PIECE_BYTES):
+        self._transport.writelines((head, view[:_PIECE_BYTES]))
+        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
             self._transport.write(view[start : start + _PIECE_BYTES])
 
     def _head(self, response: Response, keep_alive: bool, length_line: str) -> bytes:
