@@ -24,6 +24,7 @@ from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S, RequestTimedOut, ti
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import (
     FilterFailed,
+    PageNotFound,
     Rejected,
     could_not_find,
     filter_failure,
@@ -318,6 +319,8 @@ class ApiServer:
             if isinstance(error, RequestTimedOut) and call is not None:
                 self._counted.terminated(call.info, 504)
             return error_response(error, accept)
+        if isinstance(error, PageNotFound):
+            return page_not_found()
         if isinstance(error, FilterFailed):
             return filter_failure(request, error)
         if isinstance(error, StoreUnavailable):
@@ -371,7 +374,7 @@ class ApiServer:
             return self._unknown_resource(info)
         check_address(endpoint, info)
         call.series = endpoint.series
-        if call.request.method == "HEAD" and not info.subresource:
+        if call.request.method == "HEAD" and not info.subresource and not endpoint.is_custom:
             raise method_not_allowed()
         if endpoint.resource.deprecation:
             call.is_deprecated = True
@@ -382,7 +385,7 @@ class ApiServer:
             warning = self._write_warnings.get(endpoint.resource.gvr)
             if warning is not None:
                 call.warnings.append(warning)
-        if info.verb not in endpoint.verbs or not is_routed(info):
+        if info.verb not in endpoint.verbs or not is_routed(endpoint, info):
             raise method_not_allowed()
         accept = call.request.headers.get("accept", "")
         call.output = endpoint.output(accept, is_watchable=info.verb in COLLECTION_READS)
@@ -414,7 +417,7 @@ class ApiServer:
         subresource = endpoint.subresources.get(info.subresource)
         if subresource is None:
             raise could_not_find()
-        if call.request.method == "HEAD" and not subresource.passes_methods:
+        if call.request.method == "HEAD" and not (subresource.passes_methods or endpoint.is_custom):
             raise method_not_allowed()
         if info.verb not in subresource.verbs and not subresource.passes_methods:
             raise method_not_allowed()

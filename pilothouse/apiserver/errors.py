@@ -32,6 +32,10 @@ class FilterFailed(Exception):
     """The chain itself failed before any verb was reached. Upstream answers that in plain text."""
 
 
+class PageNotFound(Exception):
+    """Nothing serves the path. Upstream's router answers that, not the API: `page_not_found`."""
+
+
 def filter_failure(request: Request, error: FilterFailed) -> Response:
     uri = f"{request.path}?{request.query}" if request.query else request.path
     text = f"Internal Server Error: {json.dumps(uri, ensure_ascii=False)}: {error}\n"
@@ -119,4 +123,4 @@ def method_not_allowed() -> MethodNotAllowed:
 
 def page_not_found() -> Response:
     """For a path that nothing serves; upstream's router answers it, not the API."""
-    return Response(404, {"content-type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+    return Response(404, _TEXT_HEADERS, b"404 page not found\n")

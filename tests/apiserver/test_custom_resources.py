@@ -557,3 +557,32 @@ async def test_what_an_object_says_that_it_is(server):
     )
     refused = await server.patch(f"{V1}/a", {"kind": None})
     assert (refused["code"], "Object 'Kind' is missing" in refused["message"]) == (422, True)
+
+
+async def test_what_a_definition_does_not_serve_is_said_as_upstream_says_it(server):
+    await server.define(definition(subresources={"status": {}}))
+    await server.json("POST", V1, body=crontab())
+    for path in (f"{V1}/a/scale", f"{V1}/a/other"):
+        answer = await server.json("GET", path)
+        assert (answer["code"], answer["message"]) == (404, 'crontabs.stable.example.com "a" not found')
+    answer = await server.json("DELETE", f"{V1}/a/status")
+    assert answer["message"] == 'delete is not supported on resources of kind "crontabs.stable.example.com"'
+    assert answer["details"] == {"group": "stable.example.com", "kind": "crontabs"}
+    answer = await server.json("PUT", V1, body=crontab())
+    assert (answer["code"], answer["message"]) == (400, "name must be provided")
+    for method, path in (
+        ("POST", "/apis/stable.example.com/v1/crontabs"),
+        ("GET", "/apis/stable.example.com/v1/crontabs/a"),
+        ("GET", "/apis/stable.example.com/v1/namespaces/default/others"),
+        ("GET", "/apis/stable.example.com/v3/namespaces/default/crontabs"),
+    ):
+        response = await server.request(method, path, body=crontab() if method == "POST" else b"")
+        assert (response.status, response.body) == (404, b"404 page not found\n")
+        assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_head_reads_custom_objects(server):
+    await server.define(definition())
+    await server.json("POST", V1, body=crontab())
+    assert (await server.request("HEAD", f"{V1}/a")).status == 200
+    assert (await server.request("HEAD", V1)).status == 200

@@ -14,9 +14,11 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.schema import openapi as definitions
 from pilothouse.apiserver.openapi.operations import META, PRETTY, Operation, Parameter, operations, tag
+from pilothouse.apiserver.openapi.roots import Root
 
 _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _STREAMED = ("application/json;stream=watch", f"{_PROTOBUF};stream=watch")
+_STREAMING = frozenset({"list", "watch", "watchlist"})
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
 _INFO: Mapping[str, str] = {"title": "Kubernetes", "version": "v1.36.0"}
 _TOKEN: Mapping[str, str] = {
@@ -28,50 +30,85 @@ _TOKEN: Mapping[str, str] = {
 Served = Sequence[tuple[GVR, Resource]]
 
 
-def version_2(served: Served, custom: Mapping[str, Object] | None = None) -> Object:
+def version_2(served: Served, custom: Mapping[str, Object] | None = None, roots: Iterable[Root] = ()) -> Object:
     """The whole API as one document of OpenAPI 2. `custom` are the definitions of kinds that are not built in."""
     return {
         "swagger": "2.0",
         "info": dict(_INFO),
-        "paths": _paths(served, _operation_2, _parameter_2),
+        "paths": _paths(served, _operation_2, _parameter_2, {root.path: _root_2(root) for root in roots}),
         "definitions": {**definitions.definitions(2), **(custom or {})},
         "securityDefinitions": {"BearerToken": dict(_TOKEN)},
         "security": [{"BearerToken": []}],
     }
 
 
-def version_3(served: Served, custom: Mapping[str, Object] | None = None, references: Iterable[str] = ()) -> Object:
-    """One group version as a document of OpenAPI 3, with the definitions that it refers to.
+def version_3(
+    served: Served,
+    custom: Mapping[str, Object] | None = None,
+    references: Iterable[str] = (),
+    roots: Sequence[Root] = (),
+) -> Object:
+    """One group version as a document of OpenAPI 3, with the definitions that it refers to; or just some of `roots`.
 
     `custom` are the definitions of kinds that are not built in, and `references` the built-in ones that these refer to.
     """
     custom = custom or {}
-    names = {f"{META}{name}" for name in ("DeleteOptions", "Patch", "Status", "WatchEvent")}
+    names = {root.answer for root in roots}
+    if custom:
+        names |= {f"{META}{name}" for name in ("DeleteOptions", "Patch", "Status", "WatchEvent")}
     for gvr, resource in served:
         for operation in operations(gvr, resource):
             names |= {operation.body, operation.answer}
+    schemas = {**definitions.definitions(3, sorted({*names, *references} - {"", *custom})), **custom}
     return {
         "openapi": "3.0.0",
         "info": dict(_INFO),
-        "paths": _paths(served, _operation_3, _parameter_3),
+        "paths": _paths(served, _operation_3, _parameter_3, {root.path: _root_3(root) for root in roots}),
         "components": {
-            "schemas": {**definitions.definitions(3, sorted({*names, *references} - {"", *custom})), **custom},
+            **({"schemas": schemas} if schemas else {}),
             "securitySchemes": {"BearerToken": dict(_TOKEN)},
         },
         "security": [{"BearerToken": []}],
     }
 
 
-def _paths(served: Served, render: Any, render_parameter: Any) -> Object:
-    paths: Object = {}
+def _paths(served: Served, render: Any, render_parameter: Any, paths: Object) -> Object:
+    """The kinds' paths beside `paths`."""
     for gvr, resource in served:
         for operation in operations(gvr, resource):
             in_path = [parameter for parameter in operation.parameters if parameter.place == "path"]
-            item = paths.setdefault(
-                operation.path, {"parameters": [render_parameter(each) for each in (*in_path, PRETTY)]}
-            )
+            common = in_path if operation.action == "connect" else [*in_path, PRETTY]
+            item = paths.setdefault(operation.path, {"parameters": [render_parameter(each) for each in common]})
             item[operation.method] = render(operation)
     return dict(sorted(paths.items()))
+
+
+def _root_2(root: Root) -> Object:
+    schema: Object = {"$ref": f"#/definitions/{root.answer}"} if root.answer else {"type": "string"}
+    consumed = {"consumes": list(root.consumes)} if root.consumes else {}
+    rest = {
+        "produces": list(root.produces),
+        "schemes": ["https"],
+        "responses": {
+            "200": {"description": _REASONS[200], "schema": schema},
+            "401": {"description": "Unauthorized"},
+        },
+    }
+    return {"get": _root_head(root) | consumed | rest}
+
+
+def _root_3(root: Root) -> Object:
+    schema: Object = {"$ref": f"#/components/schemas/{root.answer}"} if root.answer else {"type": "string"}
+    content = {media_type: {"schema": schema} for media_type in root.produces}
+    responses = {
+        "200": {"description": _REASONS[200], "content": content},
+        "401": {"description": "Unauthorized"},
+    }
+    return {"get": {**_root_head(root), "responses": responses}}
+
+
+def _root_head(root: Root) -> Object:
+    return {"description": root.description, "operationId": root.id, "tags": [root.tag]}
 
 
 def _head(operation: Operation) -> Object:
@@ -92,7 +129,7 @@ def _produced(operation: Operation) -> list[str]:
     media_types = ["application/json", "application/yaml"]
     if definitions.definition_name(operation.gvr.api_version, operation.gvr.kind) is None:
         return media_types
-    return [*media_types, _PROTOBUF, *(_STREAMED if operation.action == "list" else ())]
+    return [*media_types, _PROTOBUF, *(_STREAMED if operation.action in _STREAMING else ())]
 
 
 def _in_query(operation: Operation) -> Iterable[Parameter]:

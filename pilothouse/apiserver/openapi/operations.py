@@ -84,8 +84,7 @@ _WRITE = (
     ),
 )
 _FORCE = Parameter("force", "boolean", "For apply patches: take over fields that other managers own.")
-_LIST = (
-    Parameter("allowWatchBookmarks", "boolean", "For a watch: send BOOKMARK events, which tell the revision reached."),
+_CHOICE = (
     Parameter("continue", "string", "The token of a listing whose next part is wanted."),
     Parameter("fieldSelector", "string", "A selector to restrict the list of returned objects by their fields."),
     Parameter("labelSelector", "string", "A selector to restrict the list of returned objects by their labels."),
@@ -94,6 +93,10 @@ _LIST = (
     Parameter("resourceVersionMatch", "string", "How resourceVersion is meant: `Exact` or `NotOlderThan`."),
     Parameter("sendInitialEvents", "boolean", "For a watch: begin with an event for every object there is."),
     Parameter("timeoutSeconds", "integer", "How long the call may last, whether or not there is anything to tell."),
+)
+_LIST = (
+    Parameter("allowWatchBookmarks", "boolean", "For a watch: send BOOKMARK events, which tell the revision reached."),
+    *_CHOICE,
 )
 _WATCH = Parameter(
     "watch", "boolean", "Watch for changes to the described resources, told as they happen, instead of listing."
@@ -128,7 +131,9 @@ _CONNECT = {
 
 
 def operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
-    """All operations of a kind at one of its versions."""
+    """All operations of a kind at one of its versions. Of custom kinds the old paths of watches are not told."""
+    if "watch" in resource.verbs and resource.merges_strategically:
+        yield from _watches(gvr)
     for operation in _operations(gvr, resource):
         if operation.method == "patch" and not resource.merges_strategically:
             yield replace(operation, consumes=tuple(each for each in operation.consumes if each != _STRATEGIC_PATCH))
@@ -151,9 +156,37 @@ def _operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
     item = f"{collection}/{{name}}"
     for verb in ("get", "update", "patch", "delete"):
         if verb in resource.verbs:
-            yield _operation(gvr, verb, item, scoped, kind, (*place, _NAME))
+            operation = _operation(gvr, verb, item, scoped, kind, (*place, _NAME))
+            if verb == "delete" and resource.returns_deleted:
+                operation = replace(operation, answer=_definition(kind))
+            yield operation
     for subresource in resource.subresources:
         yield from _subresource(gvr, subresource, item, scoped, (*place, _NAME))
+
+
+def _watches(gvr: GVR) -> Iterator[Operation]:
+    """The watches that have paths of their own."""
+    kind, place = gvr.kind, (_NAMESPACE,) if gvr.namespaced else ()
+    scoped = f"Namespaced{kind}" if place else kind
+    collection = gvr.path("{namespace}")
+    of_all, of_one = "changes to objects of kind {}", "changes to one object of kind {}"
+    ways = [(collection, f"{scoped}List", "watchlist", of_all, place)]
+    ways.append((f"{collection}/{{name}}", scoped, "watch", of_one, (*place, _NAME)))
+    if place:
+        ways.append((gvr.path(), f"{kind}ListForAllNamespaces", "watchlist", of_all, ()))
+    start = gvr.path().removesuffix(gvr.plural)
+    for path, what, action, done, parameters in ways:
+        yield Operation(
+            path=path.replace(start, f"{start}watch/", 1),
+            method="get",
+            action=action,
+            id=f"watch{_title(gvr)}{what}",
+            gvr=gvr,
+            kind=(gvr.group, gvr.version, kind),
+            description=f"{done.format(kind)}; deprecated: list with the parameter `watch`",
+            parameters=(*parameters, *_LIST, _WATCH),
+            answer=f"{META}WatchEvent",
+        )
 
 
 def _subresource(
@@ -214,7 +247,7 @@ def _operation(
         "update": _WRITE,
         "patch": (*_WRITE, _FORCE),
         "delete": _DELETE,
-        "deletecollection": (*_LIST, *_DELETE),
+        "deletecollection": (*_CHOICE, *_DELETE),
     }.get(verb, ())
     spoken = _definition(kind)
     body = {

@@ -26,6 +26,7 @@ from pilothouse.api.status import NotAcceptable
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.negotiate import wishes
 from pilothouse.apiserver.openapi import documents, gnostic
+from pilothouse.apiserver.openapi.roots import Root, roots
 from pilothouse.kit.http.message import Response
 from pilothouse.kit.log import get_logger
 
@@ -110,18 +111,19 @@ class OpenApi:
 
     def _own_version_2(self) -> Object:
         if not self._custom:
-            return documents.version_2(self._served(""))
+            return documents.version_2(self._served(""), roots=self._roots)
         from pilothouse.apiserver.crd import openapi
 
-        return documents.version_2(self._served(""), openapi.definitions(self._custom, 2))
+        return documents.version_2(self._served(""), openapi.definitions(self._custom, 2), self._roots)
 
     def _version_3(self, name: str) -> Object:
         custom = self._custom_of(name)
+        told = [root for root in self._roots if root.document == name]
         if not custom:
-            return documents.version_3(self._served(name))
+            return documents.version_3(self._served(name), roots=told)
         from pilothouse.apiserver.crd import openapi
 
-        return documents.version_3(self._served(name), openapi.definitions(custom, 3), openapi.REFERENCES)
+        return documents.version_3(self._served(name), openapi.definitions(custom, 3), openapi.REFERENCES, told)
 
     def _custom_of(self, name: str) -> list[CustomKind]:
         return [kind for kind in self._custom if _name(kind.resource.gvr) == name]
@@ -140,9 +142,14 @@ class OpenApi:
         return Response(200, headers, gzip.decompress(packed))
 
     @cached_property
+    def _roots(self) -> tuple[Root, ...]:
+        own = (gvr for resource in self._resources for gvr in (resource.gvr, *resource.other_versions))
+        return tuple(roots((gvr.group, gvr.version) for gvr in own))
+
+    @cached_property
     def _names(self) -> frozenset[str]:
-        """`api/v1`, `apis/apps/v1` and so on."""
-        return frozenset(_name(gvr) for resource in self._resources for gvr in (resource.gvr, *resource.other_versions))
+        """`api/v1`, `apis/apps/v1` and so on, and the documents of paths that belong to no kind."""
+        return frozenset(root.document for root in self._roots)
 
     def _served(self, name: str) -> list[tuple[GVR, Resource]]:
         """The kinds of a group version; all of them for an empty name."""

@@ -128,3 +128,42 @@ async def test_openapi_2_in_the_wanted_form(openapi, accept, content_type):
     response = await get(openapi, "/openapi/v2", accept=accept)
     assert response.headers["content-type"].endswith(content_type)
     assert response.body.startswith(b"{" if content_type == "json" else b"\n\x032.0")
+
+
+async def test_paths_that_belong_to_no_kind_have_documents(openapi):
+    index = orjson.loads((await get(openapi, "/openapi/v3")).body)["paths"]
+    ids = {
+        ".well-known/openid-configuration": "getServiceAccountIssuerOpenIDConfiguration",
+        "api": "getCoreAPIVersions",
+        "apis": "getAPIVersions",
+        "apis/rbac.authorization.k8s.io": "getRbacAuthorizationAPIGroup",
+        "openid/v1/jwks": "getServiceAccountIssuerOpenIDKeyset",
+        "version": "getCodeVersion",
+    }
+    version_2 = orjson.loads((await get(openapi, "/openapi/v2")).body)
+    for name, id_ in ids.items():
+        document = orjson.loads((await get(openapi, index[name]["serverRelativeURL"])).body)
+        assert [item["get"]["operationId"] for item in document["paths"].values()] == [id_]
+        assert version_2["paths"][f"/{name}/"]["get"]["operationId"] == id_
+    document = orjson.loads((await get(openapi, "/openapi/v3/apis/apps/v1")).body)
+    assert document["paths"]["/apis/apps/v1/"]["get"]["operationId"] == "getAppsV1APIResources"
+
+
+async def test_what_a_deletion_answers_with(openapi):
+    paths = orjson.loads((await get(openapi, "/openapi/v2")).body)["paths"]
+    for kind, answer in (("pods", "api.core.v1.Pod"), ("configmaps", "apimachinery.pkg.apis.meta.v1.Status")):
+        responses = paths[f"/api/v1/namespaces/{{namespace}}/{kind}/{{name}}"]["delete"]["responses"]
+        assert responses["200"]["schema"] == {"$ref": f"#/definitions/io.k8s.{answer}"}
+
+
+async def test_watches_have_their_old_paths(openapi):
+    paths = orjson.loads((await get(openapi, "/openapi/v3/apis/apps/v1")).body)["paths"]
+    start = "/apis/apps/v1/watch/"
+    found = {path.removeprefix(start): item["get"] for path, item in paths.items() if path.startswith(start)}
+    deployments = {path: each["operationId"] for path, each in found.items() if "deployments" in path}
+    assert deployments == {
+        "deployments": "watchAppsV1DeploymentListForAllNamespaces",
+        "namespaces/{namespace}/deployments": "watchAppsV1NamespacedDeploymentList",
+        "namespaces/{namespace}/deployments/{name}": "watchAppsV1NamespacedDeployment",
+    }
+    assert found["deployments"]["x-kubernetes-action"] == "watchlist"
