@@ -16,7 +16,7 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
-from pilothouse.apiserver.address import COLLECTION_READS, check_address, is_routed
+from pilothouse.apiserver.address import COLLECTION_READS, check_address
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.authn.bearer import WARNINGS
 from pilothouse.apiserver.call import Authorizer, Call
@@ -372,7 +372,7 @@ class ApiServer:
         endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
         if endpoint is None:
             return self._unknown_resource(info)
-        check_address(endpoint, info)
+        check_address(endpoint, info, call.request.method)
         call.series = endpoint.series
         if call.request.method == "HEAD" and not info.subresource and not endpoint.is_custom:
             raise method_not_allowed()
@@ -385,8 +385,6 @@ class ApiServer:
             warning = self._write_warnings.get(endpoint.resource.gvr)
             if warning is not None:
                 call.warnings.append(warning)
-        if info.verb not in endpoint.verbs or not is_routed(endpoint, info):
-            raise method_not_allowed()
         accept = call.request.headers.get("accept", "")
         call.output = endpoint.output(accept, is_watchable=info.verb in COLLECTION_READS)
         now = self._clock.now()
@@ -415,7 +413,7 @@ class ApiServer:
     async def _serve_subresource(self, call: Call, endpoint: Endpoint) -> Response:
         info = call.info
         subresource = endpoint.subresources.get(info.subresource)
-        if subresource is None:
+        if subresource is None or (info.subpath and not (subresource.passes_methods or endpoint.is_custom)):
             raise could_not_find()
         if call.request.method == "HEAD" and not (subresource.passes_methods or endpoint.is_custom):
             raise method_not_allowed()

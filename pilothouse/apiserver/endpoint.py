@@ -19,7 +19,7 @@ from pilothouse.api.selector import FieldSelector
 from pilothouse.apiserver.decode import check_identity
 from pilothouse.apiserver.field_labels import check_selectable
 from pilothouse.apiserver.metrics.events import SentEvents
-from pilothouse.apiserver.negotiate import ANYTHING, PLAIN, Output, negotiate
+from pilothouse.apiserver.negotiate import ACCEPTED, ANYTHING, PLAIN, STREAMED, Output, negotiate
 from pilothouse.apiserver.registry import Registry
 from pilothouse.store.cached import Cached
 from pilothouse.store.cacher import Cacher
@@ -55,9 +55,15 @@ class Endpoint:
         if accept in ANYTHING:
             return PLAIN
         if "protobuf" not in accept:
-            return negotiate(accept, True, is_watchable)
+            return negotiate(accept, True, self._on_offer(is_watchable))
         has_message = (self if subresource is None else self.of(subresource))._has_message
-        return negotiate(accept, has_message, is_watchable)
+        return negotiate(accept, has_message, self._on_offer(is_watchable))
+
+    def _on_offer(self, is_watchable: bool) -> tuple[str, ...]:
+        """What upstream's router says that there is. It does not know of custom kinds."""
+        if self.is_custom:
+            return ()
+        return (*ACCEPTED, *STREAMED) if is_watchable else ACCEPTED
 
     @cached_property
     def _has_message(self) -> bool:

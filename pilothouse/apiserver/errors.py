@@ -10,6 +10,7 @@ import orjson
 from pilothouse.api.gvr import GVR
 from pilothouse.api.status import (
     Conflict,
+    Forbidden,
     InternalError,
     MethodNotAllowed,
     NotAcceptable,
@@ -32,6 +33,10 @@ class FilterFailed(Exception):
     """The chain itself failed before any verb was reached. Upstream answers that in plain text."""
 
 
+class Denied(Forbidden):
+    """The authorizer says no. Its words may have a client's in them, which no browser shall take for a page."""
+
+
 class PageNotFound(Exception):
     """Nothing serves the path. Upstream's router answers that, not the API: `page_not_found`."""
 
@@ -44,6 +49,8 @@ def filter_failure(request: Request, error: FilterFailed) -> Response:
 
 def error_response(error: StatusError) -> Response:
     headers = JSON_HEADERS
+    if isinstance(error, Denied):
+        headers = {**headers, "x-content-type-options": "nosniff"}
     if error.retry_after_s:
         headers = {**headers, "retry-after": str(error.retry_after_s)}
     return Response(error.status_code, headers, orjson.dumps(error.to_object()) + b"\n")

@@ -55,15 +55,16 @@ _SHAPES = {
 
 
 @remembered(256)
-def negotiate(accept: str, has_message: bool, is_watchable: bool) -> Output:
+def negotiate(accept: str, has_message: bool, available: tuple[str, ...]) -> Output:
     """The first of a client's wishes, by its own order of preference, that can be met. Raises NotAcceptable.
 
     `has_message` is whether what is asked for can be written as protobuf; its metadata always can, and tables never.
-    `is_watchable` is whether it is a collection, which can be watched as well.
+    `available` is what upstream's router has on offer; empty where it is not asked.
     """
     if accept in ANYTHING:
         return PLAIN
-    check_representation(accept, (*ACCEPTED, *STREAMED) if is_watchable else ACCEPTED)
+    if available:
+        check_representation(accept, available)
     for media_range, parameters in wishes(accept):
         media_type = _MEDIA_TYPES.get(media_range)
         if media_type is None:

@@ -20,7 +20,18 @@ from pilothouse.api.status import BadRequest, NotAcceptable, StatusError
 from pilothouse.apiserver import errors
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
-from pilothouse.apiserver.negotiate import JSON, PLAIN, PROTOBUF, STREAMED, YAML, Output, Shape, negotiate, wants_indent
+from pilothouse.apiserver.negotiate import (
+    ACCEPTED,
+    JSON,
+    PLAIN,
+    PROTOBUF,
+    STREAMED,
+    YAML,
+    Output,
+    Shape,
+    negotiate,
+    wants_indent,
+)
 from pilothouse.kit.http.feed import Feed
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.store.base import Revision
@@ -71,6 +82,8 @@ async def list_response(call: Call, endpoint: Endpoint, listing: Listing, contin
         return _packed_response(call.request, 200, _PROTOBUF_HEADERS, body)
     if output.shape is Shape.WHOLE:
         wires = (cached.wire for cached in listing.items)
+        if endpoint.is_custom:
+            metadata.setdefault("continue", "")
         body = list_body(endpoint, metadata, list(map(endpoint.wire, wires) if endpoint.is_converted else wires))
         if output is PLAIN:
             return body_response(call, 200, body)
@@ -88,7 +101,7 @@ async def list_response(call: Call, endpoint: Endpoint, listing: Listing, contin
         "kind": "PartialObjectMetadataList",
         "apiVersion": f"meta.k8s.io/{output.version}",
         "metadata": metadata,
-        "items": [partial(item, output.version) for item in items],
+        "items": [partial(item, output.version) for item in items] or None,
     }
     return value_response(call, 200, answer)
 
@@ -165,7 +178,7 @@ def error_response(error: StatusError, accept: str) -> Response:
         # A failure has no columns and no metadata to be shown by.
         return response
     try:
-        media_type = negotiate(accept, True, False).media_type
+        media_type = negotiate(accept, True, ACCEPTED).media_type
     except NotAcceptable:
         return response
     if media_type == YAML:

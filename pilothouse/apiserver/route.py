@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 from pilothouse.api.names import path_segment
 from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
+from pilothouse.apiserver.errors import FilterFailed
 from pilothouse.kit.remembered import remembered
 
 Query = Mapping[str, str]
@@ -56,9 +57,9 @@ class RequestInfo(NamedTuple):
 
 
 def request_info(method: str, path: str, query: Query) -> RequestInfo:
-    """Raises BadRequest for a path under the deprecated `watch` and `proxy` verbs that names no resource."""
+    """Raises FilterFailed for a path under the deprecated `watch` and `proxy` verbs that names no resource."""
     parts = path.strip("/").split("/")
-    if len(parts) < 3 or parts[0] not in ("api", "apis"):
+    if len(parts) < 3 or parts[0] not in ("api", "apis") or path.startswith("//"):
         return RequestInfo(False, path, method.lower())
     if parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
@@ -70,7 +71,7 @@ def request_info(method: str, path: str, query: Query) -> RequestInfo:
     by_prefix = rest[0] in ("watch", "proxy")
     if by_prefix:
         if len(rest) < 2:
-            raise BadRequest(f"unable to determine kind and namespace from url, {path}")
+            raise FilterFailed(f"failed to create RequestInfo: unable to determine kind and namespace from url, {path}")
         verb, rest = rest[0], rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:

@@ -10,7 +10,7 @@ import pytest
 from pilothouse.api import gvr, status
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.apiserver.discovery import Discovery
-from pilothouse.apiserver.negotiate import PROTOBUF, Output, Shape, negotiate
+from pilothouse.apiserver.negotiate import ACCEPTED, PROTOBUF, Output, Shape, negotiate
 from pilothouse.apiserver.route import parse_query, request_info
 from tests.apiserver.harness import Harness, config_map, pod
 
@@ -73,7 +73,7 @@ def test_other_paths_name_no_resource(path: str) -> None:
     ],
 )
 def test_negotiation(accept: str, output: Output) -> None:
-    assert negotiate(accept, True, False) == output
+    assert negotiate(accept, True, ACCEPTED) == output
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_negotiation(accept: str, output: Output) -> None:
 )
 def test_what_cannot_be_given_is_refused(accept: str) -> None:
     with pytest.raises(status.NotAcceptable, match="only the following media types are accepted"):
-        negotiate(accept, True, False)
+        negotiate(accept, True, ACCEPTED)
 
 
 @pytest.mark.parametrize(

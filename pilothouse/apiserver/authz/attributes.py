@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pilothouse.api import status
 from pilothouse.api.user import User
+from pilothouse.apiserver.errors import Denied
 
 
 class Attributes(NamedTuple):
@@ -101,7 +102,7 @@ class Authorizer(Protocol):
     def rules_for(self, user: User, namespace: str) -> UserRules: ...
 
 
-class PathForbidden(status.Forbidden):
+class PathForbidden(Denied):
     """Of a request for no resource."""
 
     has_details = True
@@ -113,7 +114,8 @@ def forbidden(attributes: Attributes, reason: str = "") -> status.Forbidden:
     if reason:
         message = f"{message}: {reason}"
     if attributes.resource:
-        return status.forbidden(attributes.resource, attributes.group, attributes.name, message)
+        group, kind, name = attributes.group, attributes.resource, attributes.name
+        return Denied(status.forbidden(kind, group, name, message).message, group=group, kind=kind, name=name)
     return PathForbidden(f"forbidden: {message}")
 
 

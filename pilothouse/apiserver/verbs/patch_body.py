@@ -22,6 +22,7 @@ from pilothouse.api.status import BadRequest, Invalid, UnsupportedMediaType
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.decode import media_type
 from pilothouse.apiserver.endpoint import Endpoint
+from pilothouse.apiserver.errors import unsupported_media_type
 from pilothouse.apiserver.metadata import no_name
 from pilothouse.apiserver.options import WriteOptions
 from pilothouse.apiserver.verbs.body import load
@@ -36,13 +37,19 @@ class Patch:
     """A decoded patch of one of `PATCH_TYPES`, which may be applied any number of times."""
 
     def __init__(self, call: Call, endpoint: Endpoint, options: WriteOptions) -> None:
-        """Raises BadRequest, UnsupportedMediaType. Doubled and unknown fields become warnings if the options say so."""
+        """Raises UnsupportedMediaType. Doubled and unknown fields become warnings if the options say so."""
         self._type = _patch_type(call, endpoint)
         self._body = call.request.body
-        self._document = self._decoded()
+        self._problems: Sequence[str] = ()
+        self._fault: BadRequest | None = None
+        try:
+            self._document = self._decoded()
+        except BadRequest as fault:
+            # That there is nothing to patch counts more.
+            self._fault = fault
+            return
         if call.recorded is not None:
             call.recorded(self._document)
-        self._problems: Sequence[str] = ()
         if options.field_validation is not FieldValidation.IGNORE:
             self._problems = self._find_problems()
         if options.field_validation is FieldValidation.WARN:
@@ -53,6 +60,8 @@ class Patch:
 
         Raises BadRequest for what is no patch of this type, and Invalid for a result that cannot be read.
         """
+        if self._fault is not None:
+            raise self._fault
         patched = self._applied(obj, self._document, endpoint)
         if self._type == STRATEGIC_PATCH:
             # Upstream patches the value that the type has, which does not include its name.
@@ -128,9 +137,11 @@ class Patch:
 
 
 def _patch_type(call: Call, endpoint: Endpoint) -> str:
-    """Raises UnsupportedMediaType, as upstream's router says it."""
+    """Raises UnsupportedMediaType, as upstream's router says it, or for custom kinds, which that does not know, its patch handler."""
     type_ = media_type(call.request.headers)
-    if type_ not in PATCH_TYPES or (type_ == STRATEGIC_PATCH and endpoint.is_custom):
+    if endpoint.is_custom and type_ not in (JSON_PATCH, MERGE_PATCH):
+        raise unsupported_media_type((JSON_PATCH, MERGE_PATCH, "application/apply-patch+yaml"))
+    if type_ not in PATCH_TYPES:
         raise UnsupportedMediaType("415: Unsupported Media Type", has_details=True)
     return type_
 

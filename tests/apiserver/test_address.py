@@ -1,0 +1,63 @@
+"""Paths and methods that go with no kind, and what upstream's router says of each."""
+
+import pytest
+
+from pilothouse.api.user import User
+from pilothouse.apiserver.authz.attributes import Attributes, forbidden
+from pilothouse.apiserver.errors import error_response
+from tests.apiserver.harness import Harness, config_map
+
+NOT_FOUND = (404, "the server could not find the requested resource")
+NOT_ALLOWED = (405, "the server does not allow this method on the requested resource")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer"),
+    [
+        ("GET", "/api/v1/bindings", NOT_FOUND),
+        ("GET", "/api/v1/namespaces/default/bindings", NOT_ALLOWED),
+        ("GET", "/apis/authentication.k8s.io/v1/tokenreviews/x", NOT_FOUND),
+        ("GET", "/apis/authentication.k8s.io/v1/tokenreviews", NOT_ALLOWED),
+        ("POST", "/apis/authorization.k8s.io/v1/localsubjectaccessreviews", NOT_FOUND),
+        ("POST", "/api/v1/configmaps", NOT_ALLOWED),
+        ("POST", "/api/v1/namespaces/default/configmaps/a", NOT_ALLOWED),
+        ("PUT", "/api/v1/namespaces/default/configmaps", NOT_ALLOWED),
+        ("POST", "/api/v1/watch/namespaces/default/configmaps", NOT_ALLOWED),
+        ("DELETE", "/api/v1/watch/namespaces/default/configmaps/a", NOT_ALLOWED),
+        ("GET", "/api/v1/watch/componentstatuses", NOT_FOUND),
+        ("GET", "/api/v1/watch/namespaces/default/pods/x/status", NOT_FOUND),
+        ("GET", "/api/v1/proxy/nodes/x", NOT_FOUND),
+        ("GET", "/api/v1/namespaces/default/namespaces", NOT_FOUND),
+        ("GET", "/api/v1/namespaces/default/nodes", NOT_FOUND),
+        ("GET", "/api/v1/namespaces/default/pods/x/status/more", NOT_FOUND),
+        ("GET", "/api/v1/configmaps/a", NOT_FOUND),
+        (
+            "GET",
+            "/api/v1/componentstatuses?watch=1",
+            (405, 'watch is not supported on resources of kind "componentstatuses"'),
+        ),
+    ],
+)
+async def test_what_the_router_says(method, path, answer):
+    path, _, query = path.partition("?")
+    found = await Harness().json(method, path, query=query, body=config_map() if method in ("POST", "PUT") else b"")
+    assert (found["code"], found["message"]) == answer
+
+
+async def test_a_path_that_says_to_watch_nothing():
+    response = await Harness().request("GET", "/api/v1/watch/")
+    assert response.status == 500
+    assert response.body == (
+        b'Internal Server Error: "/api/v1/watch/": failed to create RequestInfo: '
+        b"unable to determine kind and namespace from url, /api/v1/watch/\n"
+    )
+
+
+async def test_a_path_that_begins_with_two_slashes_is_none_of_the_api():
+    response = await Harness().request("GET", "//api/v1/pods")
+    assert (response.status, response.body) == (404, b"404 page not found\n")
+
+
+def test_a_refusal_is_not_to_be_sniffed():
+    error = forbidden(Attributes(User("eve"), "get", "", "v1", resource="pods"))
+    assert error_response(error).headers["x-content-type-options"] == "nosniff"
