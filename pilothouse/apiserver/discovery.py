@@ -116,23 +116,23 @@ class Discovery:
             if path.startswith("/api/") or path.split("/")[2] in self._own_groups:
                 raise could_not_find()
             return page_not_found()
-        if request.method != "GET":
+        is_routed = path == "/api" or path.count("/") != 2
+        if is_routed and request.method != "GET":
             raise method_not_allowed()
-        if path != "/apis":
+        if is_routed and path != "/apis":
             check_representation(request.headers.get("accept") or JSON, ACCEPTED)
         body, etag, content_type = document.choose(request.headers.get("accept", ""))
         headers = {"content-type": content_type}
         if etag:
             headers["vary"] = "Accept"
+            headers["cache-control"] = "public"
             headers["etag"] = etag
             if request.headers.get("if-none-match") == etag:
                 return Response(304, headers)
         return Response(200, headers, body)
 
     async def index(self, call: Call, others: Iterable[str]) -> Response:
-        """All paths: the documents' and `others`. Raises MethodNotAllowed."""
-        if call.request.method != "GET":
-            raise method_not_allowed()
+        """All paths: the documents' and `others`."""
         return body_response(call, 200, orjson.dumps({"paths": sorted({*self.paths, *others})}))
 
     def _described(self) -> Mapping[str, _Document]:
@@ -171,8 +171,11 @@ class _Document:
             media_type = _MEDIA_TYPES.get(media_range)
             if media_type is None:
                 continue
-            if named.get("as") != "APIGroupDiscoveryList":
+            wanted = named.get("as", "")
+            if not wanted:
                 return self._form(media_type, "")
+            if wanted != "APIGroupDiscoveryList":
+                continue
             version = named.get("v", "")
             if self._groups is not None and named.get("g") == "apidiscovery.k8s.io" and version == _VERSION:
                 return self._form(media_type, version)
@@ -256,7 +259,7 @@ def _resource_list(api_version: str, members: Sequence[tuple[GVR, Resource]]) ->
         if resource.is_stored and "create" in resource.verbs:
             entry["storageVersionHash"] = storage_version_hash(resource.stored_gvr)
         entries.append(entry)
-        entries += (_subresource_entry(gvr, subresource) for subresource in _sorted(resource.subresources))
+        entries += (_subresource_entry(gvr, subresource) for subresource in _listed(resource))
     listed: Object = {"kind": "APIResourceList", "groupVersion": api_version, "resources": entries}
     if "/" in api_version:
         # The core group's list has none: clients of its first days did not know the field.
@@ -295,7 +298,7 @@ def _discovered_group(name: str, versions: Mapping[str, Sequence[tuple[GVR, Reso
 def _discovered(gvr: GVR, resource: Resource) -> Object:
     entry: Object = {
         "resource": gvr.plural,
-        "responseKind": {"group": "", "version": "", "kind": gvr.kind},
+        "responseKind": _own_kind(resource, gvr),
         "scope": "Namespaced" if gvr.namespaced else "Cluster",
         "singularResource": resource.singular_name,
         "verbs": list(resource.verbs),
@@ -308,22 +311,35 @@ def _discovered(gvr: GVR, resource: Resource) -> Object:
         entry["subresources"] = [
             {
                 "subresource": subresource.name,
-                "responseKind": _response_kind(gvr, subresource),
+                "responseKind": _response_kind(resource, gvr, subresource),
                 "verbs": list(subresource.verbs),
             }
-            for subresource in _sorted(resource.subresources)
+            for subresource in _listed(resource)
         ]
     return entry
 
 
-def _response_kind(gvr: GVR, subresource: Subresource) -> Object:
+def _own_kind(resource: Resource, gvr: GVR) -> Object:
+    """Upstream leaves out group and version of a built-in kind, which are those of the list."""
+    if resource.merges_strategically:
+        return {"group": "", "version": "", "kind": gvr.kind}
+    return {"group": gvr.group, "version": gvr.version, "kind": gvr.kind}
+
+
+def _response_kind(resource: Resource, gvr: GVR, subresource: Subresource) -> Object:
     if subresource.kind and (subresource.group, subresource.version) != (gvr.group, gvr.version):
         return {"group": subresource.group, "version": subresource.version, "kind": subresource.kind}
-    return {"group": "", "version": "", "kind": subresource.kind or gvr.kind}
+    return {**_own_kind(resource, gvr), "kind": subresource.kind or gvr.kind}
 
 
 def _sorted(subresources: Sequence[Subresource]) -> Sequence[Subresource]:
     return sorted(subresources, key=lambda subresource: subresource.name)
+
+
+def _listed(resource: Resource) -> Sequence[Subresource]:
+    """In the order of discovery: by name, but for custom kinds the status first."""
+    ordered = _sorted(resource.subresources)
+    return ordered if resource.merges_strategically else ordered[::-1]
 
 
 def storage_version_hash(gvr: GVR) -> str:

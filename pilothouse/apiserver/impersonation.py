@@ -268,8 +268,8 @@ def _wanted(request: Request) -> User:
     for header in headers:
         if header.startswith(_EXTRA):
             extra[unquote(header.removeprefix(_EXTRA)).lower()] = tuple(values_of(headers, header))
-    name = headers.get("impersonate-user", "")
-    return User(name, headers.get("impersonate-uid", ""), tuple(values_of(headers, "impersonate-group")), extra)
+    name, uid = (next(iter(values_of(headers, f"impersonate-{field}")), "") for field in ("user", "uid"))
+    return User(name, uid, tuple(values_of(headers, "impersonate-group")), extra)
 
 
 def _standing(wanted: User, groups: tuple[str, ...]) -> User:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from pilothouse.apiserver.errors import no_representation, not_acceptable
+from pilothouse.apiserver.errors import method_not_allowed, no_representation, not_acceptable
+from pilothouse.kit.http.message import Request
 from pilothouse.kit.remembered import remembered
 
 JSON = "application/json"
@@ -94,6 +95,13 @@ def check_representation(accept: str, available: tuple[str, ...]) -> None:
         if media_range == "*/*" or media_range in available:
             return
     raise no_representation(available)
+
+
+def check_routed(request: Request, available: str) -> None:
+    """Check a request for a path that can only be read and has one representation. Raises MethodNotAllowed, NotAcceptable."""
+    if request.method != "GET":
+        raise method_not_allowed()
+    check_representation(request.headers.get("accept") or "*/*", (available,))
 
 
 def wishes(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -6,6 +6,7 @@ audit and the choice of the verb.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -130,6 +131,7 @@ def _single_name(field_selector: str) -> str:
     return name if name and not path_segment(name) else ""
 
 
+_malformed = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 _LONG_RUNNING_VERBS = frozenset({"watch", "proxy"})
 _LONG_RUNNING = frozenset({"attach", "exec", "proxy", "log", "portforward"})
 
@@ -154,6 +156,9 @@ def parse_query(text: str) -> Query:
 def _parse_query(text: str) -> Query:
     parameters: dict[str, str] = {}
     for part in text.split("&"):
+        if ";" in part or _malformed(part):
+            # Go's reader leaves out what it cannot read.
+            continue
         name, _, value = part.partition("=")
         if name:
             parameters.setdefault(unquote_plus(name), unquote_plus(value))

@@ -44,6 +44,7 @@ from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.connection import connection
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.impersonation import Impersonation
+from pilothouse.apiserver.negotiate import JSON, check_routed
 from pilothouse.apiserver.objects import CachedObjects, Objects
 from pilothouse.apiserver.proxy.forward import Forwarder
 from pilothouse.apiserver.proxy.kubelet import Kubelets, KubeletTls
@@ -64,6 +65,7 @@ from pilothouse.store.cachers import Cachers
 _NODE_KINDS = (kinds.PODS, kinds.PERSISTENT_VOLUMES, kinds.VOLUME_ATTACHMENTS, kinds.RESOURCE_SLICES)
 _SELF = User("system:apiserver", groups=("system:masters",))
 _AUTHENTICATION = "authentication.k8s.io"
+_KEY_SET = "application/jwk-set+json"
 _AUTHORIZATION = "authorization.k8s.io"
 
 RegistryOf = Callable[[Resource], Awaitable[Registry]]
@@ -374,11 +376,13 @@ def _connectors(
 
 def _paths(options: SecurityOptions, keys: _Keys) -> dict[str, Connector]:
     async def configuration(call: Call) -> Response:
+        check_routed(call.request, JSON)
         uri = options.jwks_uri or f"{options.issuers[0]}{issuer.JWKS_PATH}"
-        return _public(issuer.discovery_document(options.issuers[0], uri, keys()), "application/json")
+        return _public(issuer.discovery_document(options.issuers[0], uri, keys()), JSON)
 
     async def key_set(call: Call) -> Response:
-        return _public(issuer.jwks(keys()), "application/jwk-set+json")
+        check_routed(call.request, _KEY_SET)
+        return _public(issuer.jwks(keys()), _KEY_SET)
 
     paths: dict[str, Connector] = {}
     if options.verifying_keys is not None:

@@ -8,7 +8,7 @@ import orjson
 
 import pilothouse
 from pilothouse.apiserver.call import Call
-from pilothouse.apiserver.errors import method_not_allowed
+from pilothouse.apiserver.negotiate import JSON, check_routed
 from pilothouse.kit.http.message import Response
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -35,8 +35,7 @@ def version_info() -> dict[str, str]:
 
 
 async def serve(call: Call) -> Response:
-    """Raises MethodNotAllowed."""
-    if call.request.method != "GET":
-        raise method_not_allowed()
+    """Raises MethodNotAllowed, NotAcceptable."""
+    check_routed(call.request, JSON)
     body = orjson.dumps(version_info(), option=orjson.OPT_INDENT_2)
-    return Response(200, {"content-type": "application/json"}, body)
+    return Response(200, {"content-type": JSON}, body)

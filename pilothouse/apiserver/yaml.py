@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_STRING = "tag:yaml.org,2002:str"
 
 
 class Duplicate(NamedTuple):
@@ -135,6 +136,22 @@ def _why(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.constructor.ConstructorError) and "recursive" in (error.problem or ""):
         return "anchor value contains itself"
     return f"line {line}: {error.problem}" if line else str(error.problem)
+
+
+class _Dumper(_BaseDumper):  # type: ignore[misc]
+    """Quotes strings as upstream's writer does."""
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    style = None
+    if "\n" in text:
+        style = "|"
+    elif not text or text in ("y", "Y", "n", "N") or dumper.resolve(yaml.ScalarNode, text, (True, False)) != _STRING:
+        style = '"'
+    return dumper.represent_scalar(_STRING, text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def dump(obj: Any) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from pilothouse.api.meta import Object
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.app import ApiServer
-from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER
+from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER, JWKS_PATH
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.metrics.edge import families as edge_families
@@ -91,7 +91,7 @@ FLAGS = (
         "issuer of tokens; the first one issues, all are believed",
         repeated=True,
     ),
-    Flag("service-account-jwks-uri", "", "where others find the keys (default: below the issuer)"),
+    Flag("service-account-jwks-uri", "", "where others find the keys (default: at the advertised address)"),
     Flag("service-account-max-token-expiration", 0.0, "how long tokens live at most; 0 is no limit", duration),
     Flag("service-account-extend-token-expiration", True, "let tokens of pods live a year, for old clients", boolean),
     Flag("api-audiences", (), "audiences that this server answers to (default: the issuer)", listed),
@@ -159,7 +159,7 @@ def _security(values: Values) -> SecurityOptions:
         signing_key=read_file("service-account-signing-key-file", values.service_account_signing_key_file),
         verifying_keys=lambda: b"\n".join(Path(file).read_bytes() for file in values.service_account_key_file),
         issuers=_issuers(values),
-        jwks_uri=values.service_account_jwks_uri,
+        jwks_uri=values.service_account_jwks_uri or _jwks_uri(values),
         max_token_lifetime_s=int(values.service_account_max_token_expiration),
         extend_token_lifetime=values.service_account_extend_token_expiration,
         api_audiences=values.api_audiences,
@@ -183,6 +183,12 @@ def _issuers(values: Values) -> tuple[str, ...]:
     if values.service_account_jwks_uri and not values.service_account_jwks_uri.startswith("https://"):
         raise Fatal(f"service-account-jwks-uri requires https scheme, parsed as: {values.service_account_jwks_uri}")
     return issuers
+
+
+def _jwks_uri(values: Values) -> str:
+    address = values.advertise_address or "127.0.0.1"
+    host = f"[{address}]" if ":" in address else address
+    return f"https://{host}:{values.secure_port}{JWKS_PATH}"
 
 
 def _request_timeout_s(values: Values) -> float:

@@ -2,9 +2,17 @@
 
 import pytest
 
+from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.user import User
+from pilothouse.apiserver import version
+from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.attributes import AdmitAll
 from pilothouse.apiserver.authz.attributes import Attributes, forbidden
+from pilothouse.apiserver.discovery import Discovery
 from pilothouse.apiserver.errors import error_response
+from pilothouse.apiserver.route import parse_query
+from pilothouse.kit.http.message import LOCAL_PEER, Request
+from pilothouse.store.cachers import Cachers
 from tests.apiserver.harness import Harness, config_map
 
 NOT_FOUND = (404, "the server could not find the requested resource")
@@ -61,3 +69,50 @@ async def test_a_path_that_begins_with_two_slashes_is_none_of_the_api():
 def test_a_refusal_is_not_to_be_sniffed():
     error = forbidden(Attributes(User("eve"), "get", "", "v1", resource="pods"))
     assert error_response(error).headers["x-content-type-options"] == "nosniff"
+
+
+def test_parameters_that_cannot_be_read_are_left_out():
+    assert dict(parse_query("a=%zz&b=1;c=2&d=%41&e=a+b&d=x")) == {"d": "A", "e": "a b"}
+
+
+@pytest.mark.parametrize("path", ["/version", "/api", "/apis/apps/v1"])
+async def test_what_is_routed_is_only_read_and_negotiated(served, path):
+    assert (await served("POST", path)).status == 405
+    assert (await served("GET", path, accept="text/html")).status == 406
+
+
+@pytest.mark.parametrize("path", ["/", "/apis/apps"])
+async def test_other_paths_take_any_method(served, path):
+    assert (await served("OPTIONS", path)).status == 200
+
+
+async def test_discovery_has_no_tables(served):
+    response = await served("GET", "/apis/apps", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert response.status == 406
+    assert b"only the following media types are accepted" in response.body
+    aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    assert (await served("GET", "/apis", accept=aggregated)).headers["cache-control"] == "public"
+
+
+@pytest.fixture
+def served():
+    harness = Harness()
+    discovery = Discovery(RESOURCES, server_address="x")
+    paths = {"/version": version.serve, "/": lambda call: discovery.index(call, ())}
+    paths |= dict.fromkeys(("/api/", "/apis/", *discovery.paths), discovery.serve)
+    everybody = harness.everybody
+    app = ApiServer(
+        Cachers(harness.store, harness.clock),
+        RESOURCES,
+        authenticator=everybody,
+        authorizer=everybody,
+        admission=AdmitAll(),
+        clock=harness.clock,
+        rng=harness.rng,
+        paths=paths,
+    )
+
+    async def send(method, path, **headers):
+        return await app.handle(Request(method, path, "", headers, b"", LOCAL_PEER, path))
+
+    return send

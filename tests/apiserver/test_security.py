@@ -190,7 +190,7 @@ async def test_a_service_accounts_token(cluster):
     await cluster.clock.advance(11)
     with pytest.raises(Unauthorized):
         await robot.list(kinds.PODS, "default")
-    keys = orjson.loads(await admin.raw("GET", "/openid/v1/jwks"))["keys"]
+    keys = orjson.loads(await admin.raw("GET", "/openid/v1/jwks", headers={"accept": "*/*"}))["keys"]
     assert keys[0]["alg"] == "ES256"
 
 

@@ -42,3 +42,22 @@ def test_the_first_document_is_read(text: bytes, value: Any) -> None:
 def test_faults(text: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why.replace("+", r"\+")):
         yaml.load(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("7", '"7"'),
+        ("", '""'),
+        ("true", '"true"'),
+        ("on", '"on"'),
+        ("n", '"n"'),
+        ("2020-01-01T00:00:00Z", '"2020-01-01T00:00:00Z"'),
+        ("a: b", "'a: b'"),
+        ("plain words", "plain words"),
+        ("two\nlines\n", "|\n  two\n  lines"),
+        (7, "7"),
+    ],
+)
+def test_what_is_quoted(value, text):
+    assert yaml.dump({"a": value}).decode() == f"a: {text}\n"

@@ -20,7 +20,9 @@ _PROTOBUF = "application/vnd.kubernetes.protobuf"
 _STREAMED = ("application/json;stream=watch", f"{_PROTOBUF};stream=watch")
 _STREAMING = frozenset({"list", "watch", "watchlist"})
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted"}
-_INFO: Mapping[str, str] = {"title": "Kubernetes", "version": "v1.36.0"}
+_INFO: Mapping[str, str] = {"title": "Kubernetes", "version": "1.36"}
+_CUSTOM_INFO: Mapping[str, str] = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+"""Of a document of custom kinds."""
 _TOKEN: Mapping[str, str] = {
     "description": "Bearer Token authentication",
     "in": "header",
@@ -62,7 +64,7 @@ def version_3(
     schemas = {**definitions.definitions(3, sorted({*names, *references} - {"", *custom})), **custom}
     return {
         "openapi": "3.0.0",
-        "info": dict(_INFO),
+        "info": dict(_CUSTOM_INFO if custom else _INFO),
         "paths": _paths(served, _operation_3, _parameter_3, {root.path: _root_3(root) for root in roots}),
         "components": {
             **({"schemas": schemas} if schemas else {}),
@@ -73,14 +75,25 @@ def version_3(
 
 
 def _paths(served: Served, render: Any, render_parameter: Any, paths: Object) -> Object:
-    """The kinds' paths beside `paths`."""
+    """The kinds' paths beside `paths`. What all methods of a path take is told once, of the path."""
+    found: dict[str, list[Operation]] = {}
     for gvr, resource in served:
         for operation in operations(gvr, resource):
-            in_path = [parameter for parameter in operation.parameters if parameter.place == "path"]
-            common = in_path if operation.action == "connect" else [*in_path, PRETTY]
-            item = paths.setdefault(operation.path, {"parameters": [render_parameter(each) for each in common]})
-            item[operation.method] = render(operation)
+            found.setdefault(operation.path, []).append(operation)
+    for path, members in found.items():
+        common = _taken(members[0])
+        for operation in members[1:]:
+            common &= _taken(operation)
+        item = {operation.method: render(operation, common) for operation in members}
+        if common:
+            ordered = sorted(common, key=lambda parameter: parameter.name)
+            item["parameters"] = [render_parameter(parameter) for parameter in ordered]
+        paths[path] = item
     return dict(sorted(paths.items()))
+
+
+def _taken(operation: Operation) -> set[Parameter]:
+    return {*operation.parameters, *(() if operation.action == "connect" else (PRETTY,))}
 
 
 def _root_2(root: Root) -> Object:
@@ -132,8 +145,9 @@ def _produced(operation: Operation) -> list[str]:
     return [*media_types, _PROTOBUF, *(_STREAMED if operation.action in _STREAMING else ())]
 
 
-def _in_query(operation: Operation) -> Iterable[Parameter]:
-    return (parameter for parameter in operation.parameters if parameter.place == "query")
+def _own(operation: Operation, common: set[Parameter]) -> list[Parameter]:
+    """What an operation takes beside what all of its path's take."""
+    return sorted(_taken(operation) - common, key=lambda parameter: parameter.name)
 
 
 def _parameter_2(parameter: Parameter) -> Object:
@@ -157,8 +171,8 @@ def _parameter_3(parameter: Parameter) -> Object:
     return rendered | ({"required": True} if parameter.place == "path" else {})
 
 
-def _operation_2(operation: Operation) -> Object:
-    parameters = [_parameter_2(parameter) for parameter in _in_query(operation)]
+def _operation_2(operation: Operation, common: set[Parameter]) -> Object:
+    parameters = [_parameter_2(parameter) for parameter in _own(operation, common)]
     if operation.body:
         body: Object = {"name": "body", "in": "body", "schema": {"$ref": f"#/definitions/{operation.body}"}}
         parameters.insert(0, body | ({"required": True} if operation.is_body_required else {}))
@@ -177,7 +191,7 @@ def _operation_2(operation: Operation) -> Object:
     return rendered | ({"parameters": parameters} if parameters else {})
 
 
-def _operation_3(operation: Operation) -> Object:
+def _operation_3(operation: Operation, common: set[Parameter]) -> Object:
     schema: Object = {"$ref": f"#/components/schemas/{operation.answer}"} if operation.answer else {"type": "string"}
     content = {media_type: {"schema": schema} for media_type in _produced(operation)}
     rendered = _head(operation) | {
@@ -186,7 +200,7 @@ def _operation_3(operation: Operation) -> Object:
             "401": {"description": "Unauthorized"},
         },
     }
-    if parameters := [_parameter_3(parameter) for parameter in _in_query(operation)]:
+    if parameters := [_parameter_3(parameter) for parameter in _own(operation, common)]:
         rendered["parameters"] = parameters
     if operation.body:
         reference = {"schema": {"$ref": f"#/components/schemas/{operation.body}"}}

@@ -5,6 +5,7 @@ Names follow upstream's, since client generators make their methods of them: `cr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from pilothouse.api.resource import Resource, Subresource
 
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 CONNECTED = frozenset({"attach", "exec", "portforward", "proxy"})
+_separators = re.compile(r"[^A-Za-z0-9_]+")
 _STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _PATCH_TYPES = (
     "application/json-patch+json",
@@ -20,6 +22,7 @@ _PATCH_TYPES = (
     _STRATEGIC_PATCH,
     "application/apply-patch+yaml",
 )
+_CUSTOM_TYPES = ("application/json", "application/yaml")
 _METHODS = {
     "get": "get",
     "list": "get",
@@ -135,10 +138,12 @@ def operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
     if "watch" in resource.verbs and resource.merges_strategically:
         yield from _watches(gvr)
     for operation in _operations(gvr, resource):
-        if operation.method == "patch" and not resource.merges_strategically:
+        if resource.merges_strategically:
+            yield operation
+        elif operation.method == "patch":
             yield replace(operation, consumes=tuple(each for each in operation.consumes if each != _STRATEGIC_PATCH))
         else:
-            yield operation
+            yield replace(operation, consumes=_CUSTOM_TYPES)
 
 
 def _operations(gvr: GVR, resource: Resource) -> Iterator[Operation]:
@@ -300,7 +305,7 @@ def group_words(group: str) -> str:
     """`rbac.authorization.k8s.io` as `RbacAuthorization`; the core group as `Core`."""
     if not group:
         return "Core"
-    return "".join(part[:1].upper() + part[1:] for part in group.removesuffix(".k8s.io").split("."))
+    return "".join(part[:1].upper() + part[1:] for part in _separators.split(group.removesuffix(".k8s.io")))
 
 
 def tag(gvr: GVR) -> str:

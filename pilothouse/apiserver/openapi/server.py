@@ -22,7 +22,6 @@ from pilothouse import __version__
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
-from pilothouse.api.status import NotAcceptable
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.negotiate import wishes
 from pilothouse.apiserver.openapi import documents, gnostic
@@ -39,6 +38,7 @@ V3_PATH = "/openapi/v3"
 _JSON = "application/json"
 _MEDIA_TYPES = {_JSON: _JSON, "application/*": _JSON, "*/*": _JSON}
 _MEDIA_TYPES_2 = {**_MEDIA_TYPES, gnostic.MEDIA_TYPE: gnostic.MEDIA_TYPE, gnostic.OLD_MEDIA_TYPE: gnostic.MEDIA_TYPE}
+_VARY = "Accept-Encoding, Accept"
 _YEAR_S = 365 * 24 * 3600
 log = get_logger("pilothouse.apiserver.openapi")
 
@@ -65,15 +65,16 @@ class OpenApi:
         self._made = {key: made for key, made in self._made.items() if key[0] != "v2"}
 
     async def serve(self, call: Call) -> Response:
-        """A group version that is not served is answered with 404 and nothing more. Raises NotAcceptable."""
+        """A group version that is not served is answered with 404 and nothing more, a form that there is not with 406."""
         path = call.info.path
-        media_type = _choose(
-            call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if path == V2_PATH else _MEDIA_TYPES
-        )
-        if path == V2_PATH:
-            return await self._document(call, "v2", media_type, lambda: self._version_2())
         if path == V3_PATH:
             return self._index()
+        is_version_2 = path == V2_PATH
+        media_type = _choose(call.request.headers.get("accept", ""), _MEDIA_TYPES_2 if is_version_2 else _MEDIA_TYPES)
+        if not media_type:
+            return Response(406, {"vary": _VARY if is_version_2 else "Accept"})
+        if is_version_2:
+            return await self._document(call, "v2", media_type, lambda: self._version_2())
         name = path.removeprefix(f"{V3_PATH}/")
         if name not in self._names and not self._custom_of(name):
             for each in self._remote:
@@ -83,7 +84,8 @@ class OpenApi:
         digest = self._hash(name)
         wanted = parse_qs(call.request.query).get("hash", [""])[0]
         if wanted and wanted != digest:
-            return Response(301, {"location": f"{V3_PATH}/{name}?hash={digest}"})
+            headers = {"content-type": media_type, "vary": "Accept", "etag": f'"{digest}"'}
+            return Response(301, {**headers, "location": f"{V3_PATH}/{name}?hash={digest}"})
         response = await self._document(call, name, media_type, lambda: self._version_3(name))
         if wanted:
             response.headers = {**response.headers, "cache-control": f"public, immutable, max-age={_YEAR_S}"}
@@ -98,7 +100,8 @@ class OpenApi:
             for name, url in each.description.version_3.items():
                 paths.setdefault(name, {"serverRelativeURL": url})
         paths = dict(sorted(paths.items()))
-        return Response(200, {"content-type": _JSON}, orjson.dumps({"paths": paths}))
+        # Upstream leaves it to Go to guess what this is.
+        return Response(200, {"content-type": "text/plain; charset=utf-8"}, orjson.dumps({"paths": paths}))
 
     def _version_2(self) -> Object:
         own = self._own_version_2()
@@ -130,7 +133,7 @@ class OpenApi:
 
     async def _document(self, call: Call, name: str, media_type: str, make: Callable[[], Object]) -> Response:
         etag = f'"{self._hash(name)}"'
-        headers = {"content-type": media_type, "etag": etag, "vary": "Accept, Accept-Encoding"}
+        headers = {"content-type": media_type, "etag": etag, "vary": _VARY}
         if call.request.headers.get("if-none-match", "") == etag:
             return Response(304, headers)
         async with self._making:
@@ -204,10 +207,8 @@ def _name(gvr: GVR) -> str:
 
 
 def _choose(accept: str, media_types: Mapping[str, str]) -> str:
-    """The media type of the answer."""
+    """The media type of the answer; empty if there is none that is wanted."""
     for wish, _ in wishes(accept or "*/*"):
         if wish in media_types:
             return media_types[wish]
-    raise NotAcceptable(
-        f"only the following media types are accepted: {', '.join(dict.fromkeys(media_types.values()))}"
-    )
+    return ""

@@ -8,7 +8,6 @@ import pytest
 from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.schema.openapi import definitions
 from pilothouse.api.schema.types import DATA, catalog
-from pilothouse.api.status import NotAcceptable
 from pilothouse.api.user import User
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.openapi import OpenApi
@@ -111,8 +110,9 @@ async def test_an_old_hash_leads_to_the_new_one(openapi):
 async def test_refusals(openapi):
     unknown = await get(openapi, "/openapi/v3/apis/none/v1")
     assert (unknown.status, unknown.body) == (404, b"")
-    with pytest.raises(NotAcceptable):
-        await get(openapi, "/openapi/v2", accept="application/vnd.kubernetes.protobuf")
+    for path in ("/openapi/v2", "/openapi/v3/api/v1"):
+        response = await get(openapi, path, accept="application/vnd.kubernetes.protobuf")
+        assert (response.status, response.body) == (406, b"")
 
 
 @pytest.mark.parametrize(
