@@ -125,6 +125,11 @@ def dns_subdomain(value: str) -> Messages:
     return messages
 
 
+def long_name(value: str) -> Messages:
+    """RFC 1123 subdomain, as the newer validation tells of it."""
+    return (at_most_bytes(253), *dns_subdomain(value)[1:]) if len(value) > 253 else dns_subdomain(value)
+
+
 def dns_subdomain_with_underscore(value: str) -> Messages:
     """RFC 1123 subdomain that may have underscores: search domains of a pod."""
     messages = [at_most_characters(253)] if len(value) > 253 else []
@@ -276,6 +281,7 @@ def anything(value: str) -> Messages:
 RULES: Mapping[str, Rule] = {
     "own": anything,
     "dns-subdomain": dns_subdomain,
+    "long-name": long_name,
     "dns-label": dns_label,
     "dns-1035": dns_1035_label,
     "path-segment": path_segment,

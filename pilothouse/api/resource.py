@@ -59,6 +59,18 @@ class Dependents(Enum):
     """Nothing is owned; what a deletion says about it does not count."""
 
 
+class MetadataChecks(Enum):
+    """What a kind's own validation makes of an object's metadata. What is wrong there is told once for each look at it."""
+
+    NONE = "none"
+    """Of a new object it makes nothing either: the generic validation comes after it."""
+    CHANGE = "change"
+    """It compares an update's with what was there."""
+    AS_NEW = "as new"
+    """It sees in an update a new object."""
+    BOTH = "both"
+
+
 STATUS = Subresource("status")
 SCALE = Subresource("scale", kind="Scale", group="autoscaling", version="v1")
 
@@ -132,7 +144,13 @@ class Resource:
     selectable: Mapping[str, Callable[[View], str]] = field(default_factory=dict)
     """Field selectors beyond `metadata.name` and `metadata.namespace`."""
     name_rule: str = "dns-subdomain"
-    """How names are validated: `dns-subdomain`, `dns-label`, `dns-1035`, `path-segment`, `own`."""
+    """How names are validated: `dns-subdomain`, `long-name`, `dns-label`, `dns-1035`, `path-segment`, `own`."""
+    checks_base_name: bool = True
+    """Whether the beginning of a name that is to be generated is validated so as well, not only the name."""
+    metadata_checks: MetadataChecks = MetadataChecks.CHANGE
+    """How the kind's own validation looks at the metadata of an update, which the generic one has looked at already."""
+    invents_name: bool = False
+    """Whether an object without any name gets one, a UUID."""
 
     default: Callable[[Object], None] = _nothing
     """Defaults that the schema's table cannot express (they depend on other fields). Changes the draft."""

@@ -9,25 +9,37 @@ from pilothouse.api import names, status
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.path import FieldError, invalid_object
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import MetadataChecks, Resource
 from pilothouse.api.validate.metadata import check_known_finalizers, validate_metadata, validate_metadata_update
 from pilothouse.apiserver.write import Write
 
 
 def metadata_faults(resource: Resource, obj: Object) -> list[FieldError]:
     """Of a new object."""
-    faults = validate_metadata(obj, namespaced=resource.gvr.namespaced, rule=names.RULES[resource.name_rule])
+    rule = names.RULES[resource.name_rule]
+    base_rule = rule if resource.checks_base_name else names.path_segment
+    faults = validate_metadata(obj, namespaced=resource.gvr.namespaced, rule=rule, base_rule=base_rule)
     if resource.knows_finalizers and "finalizers" in obj["metadata"]:
         faults += check_known_finalizers(obj["metadata"])
     return faults
 
 
-def metadata_update_faults(resource: Resource, draft: Object, old: Mapping[str, Any]) -> list[FieldError]:
-    """A fault that all kinds share is told twice, as upstream's generic code and its kinds' own do."""
-    faults = validate_metadata_update(draft, old)
-    faults += faults
-    if resource.knows_finalizers and "finalizers" in draft["metadata"]:
-        faults += check_known_finalizers(draft["metadata"])
+def metadata_update_faults(
+    resource: Resource, draft: Object, old: Mapping[str, Any], *, subresource: str = ""
+) -> list[FieldError]:
+    """A fault is told as often as upstream's generic code and its kinds' own find it."""
+    metadata, checks = draft["metadata"], MetadataChecks.CHANGE if subresource else resource.metadata_checks
+    changed = validate_metadata_update(draft, old)
+    if not changed and not metadata.get("generateName") and "finalizers" not in metadata:
+        return changed
+    namespaced = resource.gvr.namespaced
+    faults = validate_metadata(draft, namespaced=namespaced, rule=names.path_segment) + changed
+    if checks in (MetadataChecks.CHANGE, MetadataChecks.BOTH):
+        faults += changed
+        if resource.knows_finalizers and "finalizers" in metadata:
+            faults += check_known_finalizers(metadata)
+    if checks in (MetadataChecks.AS_NEW, MetadataChecks.BOTH):
+        faults += metadata_faults(resource, draft)
     return faults
 
 
@@ -44,6 +56,15 @@ def refuse(resource: Resource, obj: Object, faults: list[FieldError]) -> None:
     if faults:
         gvr = resource.gvr
         raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), faults)
+
+
+def refuse_new(resource: Resource, obj: Object, write: Write) -> None:
+    """Raises Invalid if there is anything wrong with a new object."""
+    metadata = metadata_faults(resource, obj)
+    own = [*resource.validate(obj), *version_faults(resource, obj, None, write)]
+    if resource.metadata_checks is MetadataChecks.NONE and own:
+        metadata = []
+    refuse(resource, obj, metadata + own)
 
 
 def no_name_found(gvr: GVR, name: str) -> status.AlreadyExists:

@@ -5,12 +5,13 @@ Source: apiserver `pkg/registry/rest/{create,update,meta}.go`. Functions change 
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api.meta import Object, format_time
-from pilothouse.api.status import BadRequest
+from pilothouse.api.status import BadRequest, StatusError
 
 _WIPED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 _OTHER_NAMESPACE = "the namespace of the provided object does not match the namespace sent on the request"
@@ -77,6 +78,16 @@ def check_name(obj: Mapping[str, Any], namespace: str, name: str) -> None:
 def no_name(name: str) -> BadRequest:
     """For an object that does not tell its name, though the path does."""
     return BadRequest(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
+
+
+def check_resource_version(text: str) -> None:
+    """Raises what upstream makes of one that is no number: an error of the server."""
+    if text.isascii() and text.isdigit():
+        if int(text) >= 2**64:
+            raise StatusError(f'strconv.ParseUint: parsing "{text}": value out of range', code=500)
+    else:
+        shown = json.dumps(text, ensure_ascii=False)
+        raise StatusError(f"strconv.ParseUint: parsing {shown}: invalid syntax", code=500)
 
 
 def keep_system_fields(metadata: Object, old: Mapping[str, Any]) -> None:

@@ -122,22 +122,17 @@ class Registry:
         if resource.has_generation:
             metadata["generation"] = 1
         if not metadata.get("name"):
-            faults.refuse(self.resource, obj, faults.metadata_faults(self.resource, obj))
+            metadata["name"] = rules.new_uid(self._rng) if resource.invents_name else ""
+            if not isinstance(self.lifecycle, NoLifecycle):
+                # Nothing is taken from the rest of the cluster for what has no name.
+                faults.refuse(self.resource, obj, faults.metadata_faults(self.resource, obj))
         undo = await self.lifecycle.creating(obj, dry_run=write.dry_run)
         written = False
         try:
             if resource.drop_disabled is not None:
                 resource.drop_disabled(obj, None)
             resource.prepare_create(obj)
-            faults.refuse(
-                self.resource,
-                obj,
-                [
-                    *faults.metadata_faults(self.resource, obj),
-                    *resource.validate(obj),
-                    *faults.version_faults(self.resource, obj, None, write),
-                ],
-            )
+            faults.refuse_new(self.resource, obj, write)
             write.warnings += resource.warnings(obj)
             attributes.name = metadata["name"]
             await self.admission.validate(attributes)
@@ -278,7 +273,8 @@ class Registry:
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
                 errors = [] if check is None else list(check(draft, old))
-            faults.refuse(self.resource, draft, [*faults.metadata_update_faults(self.resource, draft, old), *errors])
+            of_metadata = faults.metadata_update_faults(self.resource, draft, old, subresource=write.subresource)
+            faults.refuse(self.resource, draft, [*of_metadata, *errors])
             if not write.subresource:
                 write.warnings += resource.update_warnings(draft, old)
             await self.admission.validate(attributes)
@@ -301,6 +297,7 @@ class Registry:
                 fault = invalid(Path("metadata.resourceVersion"), 0, "must be specified for an update")
                 raise invalid_object(self.resource.gvr.group, self.resource.gvr.plural, write.name, [fault])
         elif revision != present.resource_version:
+            rules.check_resource_version(revision)
             raise self._modified(write.name)
         rules.set_namespace(metadata, write.namespace if self.resource.gvr.namespaced else "")
 

@@ -21,6 +21,7 @@ from pilothouse.api.status import OBJECT_MODIFIED, conflict
 from pilothouse.api.user import User
 from pilothouse.apiserver.admission import chain as admission
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
+from pilothouse.apiserver.admission.device_access import DeviceAccess
 from pilothouse.apiserver.admission.escalation import RbacEscalation
 from pilothouse.apiserver.admission.plugin import Plugin
 from pilothouse.apiserver.admission.policies.params import served_params, served_structs
@@ -164,7 +165,7 @@ async def build(
     await objects.prepare(_NODE_KINDS if "Node" in types else ())
     modes = Modes(options.authorization, objects, clock, rng)
     authorizer = modes.chain
-    always: list[Plugin] = [SigningRequestIdentity()]
+    always: list[Plugin] = [SigningRequestIdentity(), DeviceAccess(objects, authorizer)]
     if modes.rbac is not None:
         always.append(RbacEscalation(EscalationCheck(modes.rbac, authorizer)))
     webhooks = WebhookClient(objects, rng)

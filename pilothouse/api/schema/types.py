@@ -34,7 +34,7 @@ _NAMED_SCALARS = {
     f"{META}MicroTime": "micro-time",
     f"{META}FieldsV1": "object",
     f"{META}Patch": "object",
-    "io.k8s.apimachinery.pkg.runtime.RawExtension": "object",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "any",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus": "object",
 }
 

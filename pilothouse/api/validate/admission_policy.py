@@ -9,8 +9,9 @@ from pilothouse.api.cel.admission import AdmissionTypes
 from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
 from pilothouse.api.cel.objects import as_maps
-from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
+from pilothouse.api.path import FieldError, Path, Shown, duplicate, field_forbidden, invalid, required
 from pilothouse.api.validate.metadata import check_label_selector
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
 
@@ -24,6 +25,7 @@ _PATCHES = {
     "JSONPatch": ("jsonPatch", LIST, "list(JSONPatch)"),
 }
 """By type: the field, the type of its expression's values, and how messages call that."""
+_ANNOTATION = {"Key": "", "ValueExpression": ""}
 _ACTIONS = ("Audit", "Deny", "Warn")
 _BOTH = "validations or auditAnnotations must contain at least one item"
 _is_identifier = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*").fullmatch
@@ -42,12 +44,18 @@ def validate_policy(policy: Part) -> list[FieldError]:
         _check_validation(validation, path.child("validations").index(i), types, errors)
     if len(annotations) > MAX_ANNOTATIONS:
         text = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
-        errors.append(invalid(path.child("auditAnnotations"), annotations, text))
+        listed = [shown(one, _ANNOTATION) for one in annotations]
+        errors.append(
+            invalid(path.child("auditAnnotations"), Shown(f"[{','.join(each.text for each in listed)}]"), text)
+        )
     name = (policy.get("metadata") or {}).get("name", "")
     seen: set[str] = set()
     for i, annotation in enumerate(annotations):
         here, key = path.child("auditAnnotations").index(i), annotation.get("key", "")
-        check_name(names.label_key, f"{name}/{key}", here.child("key"), errors)
+        if name:
+            check_name(names.label_key, f"{name}/{key}", here.child("key"), errors)
+        else:
+            errors.append(invalid(here.child("key"), key, "requires metadata.name be non-empty"))
         if key in seen:
             errors.append(duplicate(here.child("key"), key))
         seen.add(key)
@@ -66,10 +74,7 @@ def validate_mutating_policy(policy: Part) -> list[FieldError]:
     spec, path = policy.get("spec") or {}, Path("spec")
     types = _types(spec, mutates=True)
     _check_common(spec, path, types, errors)
-    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
-        for operation in rule.get("operations") or ():
-            here = path.child("matchConstraints", "resourceRules", "operations")
-            check_choice(operation, _MUTABLE, here, errors)
+    _check_mutable(spec.get("matchConstraints") or {}, path.child("matchConstraints"), errors)
     mutations = spec.get("mutations") or ()
     if not mutations:
         errors.append(required(path.child("mutations"), "mutations must contain at least one item"))
@@ -85,8 +90,16 @@ def validate_mutating_policy(policy: Part) -> list[FieldError]:
 def validate_mutating_binding(binding: Part) -> list[FieldError]:
     """Faults in a MutatingAdmissionPolicyBinding."""
     errors: Errors = []
-    _check_binding(binding.get("spec") or {}, Path("spec"), errors)
+    spec, path = binding.get("spec") or {}, Path("spec")
+    _check_binding(spec, path, errors)
+    _check_mutable(spec.get("matchResources") or {}, path.child("matchResources"), errors)
     return errors
+
+
+def _check_mutable(match: Part, path: Path, errors: Errors) -> None:
+    for rule in match.get("resourceRules") or ():
+        for operation in rule.get("operations") or ():
+            check_choice(operation, _MUTABLE, path.child("resourceRules", "operations"), errors)
 
 
 def _check_mutation(mutation: Part, path: Path, types: AdmissionTypes, errors: Errors) -> None:
@@ -95,7 +108,9 @@ def _check_mutation(mutation: Part, path: Path, types: AdmissionTypes, errors: E
         errors.append(required(path.child("patchType")))
         return
     check_choice(type_, tuple(_PATCHES), path.child("patchType"), errors)
-    for patch_type, (field, returns, shown) in sorted(_PATCHES.items(), key=lambda each: each[0] != type_):
+    if type_ not in _PATCHES:
+        return
+    for patch_type, (field, returns, called) in sorted(_PATCHES.items(), key=lambda each: each[0] != type_):
         part, here = mutation.get(field), path.child(field)
         if patch_type != type_:
             if part is not None:
@@ -106,7 +121,7 @@ def _check_mutation(mutation: Part, path: Path, types: AdmissionTypes, errors: E
             errors.append(required(here.child("expression")))
         else:
             try:
-                types.check(as_maps(text, is_new=True), returns, shown=shown, constructs=True)
+                types.check(as_maps(text, is_new=True), returns, shown=called, constructs=True)
             except CompileError as error:
                 errors.append(invalid(here.child("expression"), text, str(error)))
 
@@ -202,7 +217,7 @@ def _check_validation(validation: Part, path: Path, types: AdmissionTypes, error
         errors.append(invalid(path.child("message"), message, "must be non-empty if specified"))
     elif "\n" in message.strip() or "\r" in message.strip():
         errors.append(invalid(path.child("message"), message, "must not contain line breaks"))
-    if validation.get("reason"):
+    if "reason" in validation:
         check_choice(validation["reason"], _REASONS, path.child("reason"), errors)
 
 
@@ -225,11 +240,13 @@ def _check_binding(spec: Part, path: Path, errors: Errors) -> None:
     """What both kinds of bindings have."""
     if check_present(spec, "policyName", path, errors):
         check_name(names.dns_subdomain, spec["policyName"], path.child("policyName"), errors)
+    if (reference := spec.get("paramRef")) is not None:
+        _check_reference(reference, path.child("paramRef"), errors)
     if (match := spec.get("matchResources")) is not None:
         _check_match(match, path.child("matchResources"), errors)
-    reference, here = spec.get("paramRef"), path.child("paramRef")
-    if reference is None:
-        return
+
+
+def _check_reference(reference: Part, here: Path, errors: Errors) -> None:
     name, selector = reference.get("name"), reference.get("selector")
     if name:
         check_name(names.path_segment, name, here.child("name"), errors)

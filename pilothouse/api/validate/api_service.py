@@ -14,10 +14,11 @@ def validate_api_service(service: Part) -> list[FieldError]:
     errors: Errors = []
     spec = service.get("spec") or {}
     group, version = spec.get("group", ""), spec.get("version", "")
-    name = service["metadata"].get("name", "")
-    if name != f"{version}.{group}":
-        text = f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
-        errors.append(invalid(Path("metadata.name"), name, text))
+    for field in ("generateName", "name"):
+        name = service["metadata"].get(field, "")
+        if name != f"{version}.{group}" and (name or field == "name"):
+            text = f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
+            errors.append(invalid(Path(f"metadata.{field}"), name, text))
     if not group and version != "v1":
         errors.append(required(_SPEC.child("group"), "only v1 may have an empty group and it better be legacy kube"))
     if group:

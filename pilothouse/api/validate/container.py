@@ -88,7 +88,7 @@ def check_init_containers(
         here = path.index(i)
         _check_common(container, facts, here, errors)
         if "restartPolicy" in container or "restartPolicyRules" in container:
-            _check_restart(container, here, errors)
+            _check_restart(container, here, errors, is_init=True)
         name = container.get("name", "")
         if name in seen:
             errors.append(duplicate(here.child("name"), name))
@@ -318,12 +318,15 @@ def _check_resize_policies(policies: Sequence[Part], facts: PodFacts, path: Path
             errors.append(invalid(path, restart, text))
 
 
-def _check_restart(container: Part, path: Path, errors: Errors) -> None:
+def _check_restart(container: Part, path: Path, errors: Errors, *, is_init: bool = False) -> None:
+    """The rules of an init container without a policy are not looked at."""
     policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
     if policy is None:
         if rules:
             text = "must specify restartPolicy when restart rules are used"
             errors.append(required(path.child("restartPolicy"), text))
+        if is_init:
+            return
     else:
         check_choice(policy, _RESTART_POLICIES, path.child("restartPolicy"), errors)
     if len(rules) > 20:

@@ -158,7 +158,7 @@ def _check_exact(request: Part, path: Path, errors: Errors) -> None:
         errors.append(not_supported(path.child("allocationMode"), mode, ("All", "ExactCount")))
     check_items(
         request.get("tolerations") or (),
-        16,
+        -1,
         lambda one, here: _check_toleration(one, here, errors),
         path.child("tolerations"),
         errors,

@@ -13,6 +13,7 @@ from pilothouse.api.validate.values import (
     Part,
     check_address,
     check_canonical_address,
+    check_choice,
     check_immutable_field,
     check_name,
     check_required_choice,
@@ -107,7 +108,7 @@ def _check_ports(ports: Sequence[Part], errors: Errors) -> None:
         if name in seen:
             errors.append(duplicate(here.child("name"), name))
         seen.add(name)
-        check_required_choice(port, "protocol", PROTOCOLS, here, errors)
+        check_choice(port.get("protocol", ""), PROTOCOLS, here.child("protocol"), errors)
         if "appProtocol" in port:
             check_name(names.label_key, port["appProtocol"], here.child("appProtocol"), errors)
 

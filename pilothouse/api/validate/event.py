@@ -9,7 +9,7 @@ from __future__ import annotations
 from pilothouse.api import names
 from pilothouse.api.gvr import GVR
 from pilothouse.api.path import FieldError, Path, invalid, required
-from pilothouse.api.validate.metadata import check_known_finalizers
+from pilothouse.api.validate.metadata import check_known_finalizers, validate_metadata, validate_metadata_update
 from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_name, check_present
 
@@ -26,11 +26,12 @@ _STORED = {"reportingController": "reportingComponent"}
 
 
 def validate_event_as(version: GVR, event: Part, old: Part | None) -> list[FieldError]:
-    """What the newer library's events must obey besides, and what of them never changes."""
-    errors: Errors = []
+    """Faults in an event; what the newer library's must obey besides, and what of them never changes."""
+    errors = _faults(event, "reportingController" if version.group else "reportingComponent")
     if not version.group:
         return errors
     if old is not None:
+        errors += [*validate_metadata_update(event, old), *check_known_finalizers(event["metadata"])]
         if event.get("series") != old.get("series"):
             _check_series(event, errors)
         for field in _KEPT:
@@ -39,7 +40,7 @@ def validate_event_as(version: GVR, event: Part, old: Part | None) -> list[Field
                 told = shown(now, _REFERENCE) if field in ("involvedObject", "related") and now else now
                 errors.append(invalid(Path(field), told, IMMUTABLE))
         return errors
-    check_name(names.dns_subdomain, event["metadata"].get("name", ""), Path("metadata.name"), errors)
+    errors += validate_metadata(event, namespaced=True)
     errors += check_known_finalizers(event["metadata"])
     _check_series(event, errors)
     if not event.get("eventTime"):
@@ -62,7 +63,8 @@ def _check_series(event: Part, errors: Errors) -> None:
         errors.append(required(Path("series.lastObservedTime")))
 
 
-def validate_event(event: Part) -> list[FieldError]:
+def _faults(event: Part, reporter_field: str) -> list[FieldError]:
+    """In any version; the reporter's field has two names."""
     errors: Errors = []
     namespace = event["metadata"].get("namespace", "")
     involved = (event.get("involvedObject") or {}).get("namespace", "")
@@ -75,8 +77,8 @@ def validate_event(event: Part) -> list[FieldError]:
             errors.append(mismatch)
         reporter = event.get("reportingComponent", "")
         if not reporter:
-            errors.append(required(Path("reportingComponent")))
-        check_name(names.label_key, reporter, Path("reportingComponent"), errors)
+            errors.append(required(Path(reporter_field)))
+        check_name(names.label_key, reporter, Path(reporter_field), errors)
         for field, limit in _LIMITS:
             if field != "message":
                 check_present(event, field, _ROOT, errors)

@@ -34,8 +34,6 @@ from pilothouse.api.validate.operating_system import (
 )
 from pilothouse.api.validate.resources import (
     HUGE_PAGES,
-    check_amount,
-    check_container_resource_name,
     check_pod_resource_name,
     check_requirements,
 )
@@ -87,16 +85,22 @@ def validate_pod(pod: Part) -> list[FieldError]:
 
 def check_pod_template(template: Part, path: Path, errors: Errors) -> None:
     """A `PodTemplateSpec`: labels, annotations and a spec."""
-    metadata, spec = template.get("metadata") or _NO_PART, template.get("spec") or _NO_PART
-    if labels := metadata.get("labels"):
-        check_labels(labels, path.child("labels"), errors)
-    if annotations := metadata.get("annotations"):
-        check_annotations(annotations, path.child("annotations"), errors)
-        check_pod_annotations(annotations, spec, path.child("annotations"), errors)
+    spec = template.get("spec") or _NO_PART
+    check_template_labels(template, path, errors)
     check_pod_spec(spec, _NO_PART, path.child("spec"), errors, is_pod=False)
     if spec.get("ephemeralContainers"):
         text = "ephemeral containers not allowed in pod template"
         errors.append(field_forbidden(path.child("spec", "ephemeralContainers"), text))
+
+
+def check_template_labels(template: Part, path: Path, errors: Errors) -> None:
+    """The labels and annotations of a pod template."""
+    metadata = template.get("metadata") or _NO_PART
+    if labels := metadata.get("labels"):
+        check_labels(labels, path.child("labels"), errors)
+    if annotations := metadata.get("annotations"):
+        check_annotations(annotations, path.child("annotations"), errors)
+        check_pod_annotations(annotations, template.get("spec") or _NO_PART, path.child("annotations"), errors)
 
 
 def check_pod_annotations(annotations: Mapping[str, str], spec: Part, path: Path, errors: Errors) -> None:
@@ -231,9 +235,8 @@ def _check_running(spec: Part, path: Path, errors: Errors) -> None:
         check_name(names.dns_subdomain, value, path.child("runtimeClassName"), errors)
     if "preemptionPolicy" in spec:
         check_required_choice(spec, "preemptionPolicy", ("PreemptLowerPriority", "Never"), path, errors)
-    for name, value in (get("overhead") or {}).items():
-        check_container_resource_name(name, path.child("overhead", "limits").key(name), errors)
-        check_amount(name, value, path.child("overhead", "limits").key(name), errors)
+    if overhead := get("overhead"):
+        check_requirements({"limits": overhead}, (), path.child("overhead"), errors)
 
 
 def _check_scheduling_group(group: Part, path: Path, errors: Errors) -> None:

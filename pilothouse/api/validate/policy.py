@@ -15,7 +15,9 @@ from pilothouse.api.validate.resources import (
     check_amount,
     check_container_resource_name,
     check_quota_resource_name,
+    check_requirements,
     check_resource_name,
+    is_quota_name,
 )
 from pilothouse.api.validate.scheduling import check_tolerations
 from pilothouse.api.validate.shown import label_selector, shown
@@ -117,10 +119,8 @@ def validate_priority_class_update(new: Part, old: Part) -> list[FieldError]:
 def validate_runtime_class(runtime_class: Part) -> list[FieldError]:
     errors: Errors = []
     check_required_name(names.dns_label, runtime_class, "handler", _ROOT, errors)
-    for name, amount in ((runtime_class.get("overhead") or {}).get("podFixed") or {}).items():
-        here = Path("overhead.limits").key(name)
-        check_container_resource_name(name, here, errors)
-        check_amount(name, amount, here, errors)
+    if overhead := (runtime_class.get("overhead") or {}).get("podFixed"):
+        check_requirements({"limits": overhead}, (), Path("overhead"), errors)
     scheduling = runtime_class.get("scheduling")
     if scheduling is not None:
         check_labels(scheduling.get("nodeSelector") or {}, Path("scheduling.nodeSelector"), errors)
@@ -197,7 +197,7 @@ def _check_limit(limit: Part, name: str, path: Path, errors: Errors) -> None:
     ratio, here = amount("maxLimitRequestRatio"), path.child("maxLimitRequestRatio").key(name)
     if ratio is not None and ratio < quantity.Quantity.of(1):
         errors.append(invalid(here, str(ratio), f"ratio {ratio} is less than 1"))
-    if ratio is not None and low and high is not None and ratio.nano * low.nano > high.nano * 10**9:
+    if ratio is not None and low and high is not None and ratio.nano / 10**9 > high.nano / low.nano:
         text = f"ratio {ratio} is greater than max/min = {high.nano / low.nano:f}"
         errors.append(invalid(here, str(ratio), text))
     if not allows_overcommit(name) and default is not None and request is not None and default != request:
@@ -249,7 +249,7 @@ def _check_scope(
         errors.append(invalid(path, shown, "unsupported scope"))
         return
     for name in sorted(hard):
-        if "/" not in name and name not in _SCOPES[scope]:
+        if is_quota_name(name) and name not in _SCOPES[scope]:
             errors.append(invalid(of_list, whole, "unsupported scope applied to resource"))
 
 

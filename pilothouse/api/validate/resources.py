@@ -75,10 +75,14 @@ def check_pod_resource_name(name: str, path: Path, errors: Errors) -> None:
         errors.append(not_supported(path, name, _OF_PODS))
 
 
+def is_quota_name(name: str) -> bool:
+    """Whether a quota may limit this resource of Kubernetes' own."""
+    return name in _QUOTA or name.startswith((HUGE_PAGES, "requests.hugepages-"))
+
+
 def check_quota_resource_name(name: str, path: Path, errors: Errors) -> None:
     check_resource_name(name, path, errors)
-    known = name in _QUOTA or name.startswith((HUGE_PAGES, "requests.hugepages-"))
-    if "/" not in name and not known:
+    if "/" not in name and not is_quota_name(name):
         errors.append(invalid(path, name, "must be a standard resource for quota"))
 
 
@@ -111,23 +115,26 @@ def check_requirements(
     """`claims` are the names of the pod's resource claims."""
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     plain = check_name is check_container_resource_name
-    for part, field in ((limits, "limits"), (requests, "requests")):
-        for name, value in part.items():
-            if plain and _is_plain(name, value):
-                continue
-            here = path.child(field).key(name)
+    for name, value in limits.items():
+        if not (plain and _is_plain(name, value)):
+            here = path.child("limits").key(name)
             check_name(name, here, errors)
             check_amount(name, value, here, errors)
-            if name.startswith(HUGE_PAGES) and not _is_divisible(name, value):
-                text = f"{value} is not positive integer multiple of {name}"
-                errors.append(invalid(here, str(value), text))
+            _check_pages(name, value, here, errors)
     for name, value in requests.items():
+        is_usual = plain and _is_plain(name, value)
+        if not is_usual:
+            here = path.child("requests").key(name)
+            check_name(name, here, errors)
+            check_amount(name, value, here, errors)
         limit = limits.get(name)
         if limit is None:
             if not allows_overcommit(name):
                 errors.append(required(path.child("limits"), "Limit must be set for non overcommitable resources"))
         elif value != limit:
             _check_against_limit(name, value, limit, path, errors)
+        if not is_usual:
+            _check_pages(name, value, path.child("requests").key(name), errors)
     if any(name.startswith(HUGE_PAGES) for name in (*limits, *requests)) and not (
         {"cpu", "memory"} & {*limits, *requests}
     ):
@@ -143,6 +150,11 @@ def _check_against_limit(name: str, value: str, limit: str, path: Path, errors: 
     elif asked > allowed:
         text = f"must be less than or equal to {name} limit of {allowed}"
         errors.append(invalid(path.child("requests"), str(asked), text))
+
+
+def _check_pages(name: str, value: str, path: Path, errors: Errors) -> None:
+    if name.startswith(HUGE_PAGES) and not _is_divisible(name, value):
+        errors.append(invalid(path, str(value), f"{value} is not positive integer multiple of {name}"))
 
 
 def _is_divisible(name: str, value: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pilothouse.api import names
 from pilothouse.api.path import Path, duplicate, field_forbidden, invalid, not_supported, required
 from pilothouse.api.validate.metadata import check_label_name, check_label_selector
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_positive
 
 _REQUIRED, _PREFERRED = (
@@ -169,6 +170,9 @@ def check_tolerations(tolerations: Sequence[Part], path: Path, errors: Errors) -
             check_choice(effect, TAINT_EFFECTS, here.child("effect"), errors)
 
 
+_TAINT = {"Key": "", "Value": "", "Effect": "", "TimeAdded": None}
+
+
 def check_taints(taints: Sequence[Part], path: Path, errors: Errors) -> None:
     """The taints of a node; no two may have the same key and effect."""
     seen: set[tuple[str, str]] = set()
@@ -184,7 +188,9 @@ def check_taints(taints: Sequence[Part], path: Path, errors: Errors) -> None:
             check_choice(effect, TAINT_EFFECTS, here.child("effect"), errors)
         identity = (taint.get("key", ""), effect)
         if identity in seen:
-            errors.append(replace(duplicate(here, taint), detail="taints must be unique by key and effect pair"))
+            errors.append(
+                replace(duplicate(here, shown(taint, _TAINT)), detail="taints must be unique by key and effect pair")
+            )
         seen.add(identity)
 
 

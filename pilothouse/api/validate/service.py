@@ -79,7 +79,7 @@ def _check_type(spec: Part, errors: Errors) -> None:
         errors.append(invalid(_SPEC.child("clusterIPs").index(0), "None", text))
     if kind == "ExternalName":
         for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-            if spec.get(field):
+            if spec.get(field) or (field == "ipFamilyPolicy" and field in spec):
                 errors.append(field_forbidden(_SPEC.child(field), "may not be set for ExternalName services"))
         name = spec.get("externalName", "").removesuffix(".")
         if not name:

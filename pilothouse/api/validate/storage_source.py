@@ -52,10 +52,10 @@ def check_nfs(source: Part, path: Path, errors: Errors) -> None:
 
 
 def check_iscsi(source: Part, path: Path, errors: Errors, *, wrong_start: str = _ISCSI_STARTS) -> None:
-    """`wrong_start` is what is said of an initiator whose name starts as none may."""
+    """`wrong_start` is what is said of a name that starts as none may."""
     check_present(source, "targetPortal", path, errors)
     if check_present(source, "iqn", path, errors):
-        _check_iscsi_name(source["iqn"], path.child("iqn"), errors)
+        _check_iscsi_name(source["iqn"], path.child("iqn"), errors, wrong_start)
     lun = source.get("lun", 0)
     if not 0 <= lun <= 255:
         errors.append(invalid(path.child("lun"), lun, _LUN))

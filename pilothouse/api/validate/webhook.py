@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, duplicate, invalid, not_supported, required, too_many
 from pilothouse.api.validate.metadata import check_label_selector
-from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
+from pilothouse.api.validate.values import Errors, Part, check_choice, check_name
 
 if TYPE_CHECKING:
     from pilothouse.api.cel.admission import AdmissionTypes
@@ -106,8 +106,10 @@ def _check_url(text: str, path: Path, errors: Errors) -> None:
 
 
 def _check_service(service: Part, path: Path, errors: Errors) -> None:
-    check_present(service, "name", path, errors)
-    check_present(service, "namespace", path, errors)
+    # Upstream takes the one for the other.
+    for field, other in (("name", "namespace"), ("namespace", "name")):
+        if not service.get(other):
+            errors.append(required(path.child(field)))
     port, target = service.get("port", 0), service.get("path", "")
     if messages := names.port_number(port):
         errors.append(invalid(path.child("port"), port, f"port is not valid: {', '.join(messages)}"))

@@ -12,7 +12,7 @@ from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invali
 from pilothouse.api.status import BadRequest
 from pilothouse.api.validate.claim import check_claim_spec
 from pilothouse.api.validate.metadata import check_label_selector
-from pilothouse.api.validate.pod import check_pod_template
+from pilothouse.api.validate.pod import check_pod_template, check_template_labels
 from pilothouse.api.validate.shown import label_selector, maybe, shown
 from pilothouse.api.validate.values import (
     IMMUTABLE,
@@ -81,6 +81,8 @@ def _check_template(spec: Part, kind: str, errors: Errors, *, template: Part | N
         text = "empty selector is invalid for daemonset"
         errors.append(invalid(_SPEC.child("selector"), label_selector(spec["selector"]), text))
     check_pod_template(given if template is None else template, path, errors)
+    if kind == "StatefulSet":
+        check_template_labels(given, path, errors)
     pod = given.get("spec") or {}
     if pod.get("restartPolicy") != "Always":
         errors.append(not_supported(path.child("spec", "restartPolicy"), pod.get("restartPolicy", ""), ("Always",)))
@@ -286,7 +288,8 @@ def _with_claims(spec: Part) -> dict[str, Any]:
     """The template as its pods will be: with the volumes of the claims, and with host names that the controller sets."""
     template = dict(spec.get("template") or {})
     pod = {key: value for key, value in (template.get("spec") or {}).items() if key not in ("hostname", "subdomain")}
-    claims = [(claim.get("metadata") or {}).get("name", "") for claim in spec.get("volumeClaimTemplates") or ()]
+    listed = spec.get("volumeClaimTemplates") or ()
+    claims = list(dict.fromkeys((claim.get("metadata") or {}).get("name", "") for claim in listed))
     if claims:
         own = [volume for volume in pod.get("volumes") or () if volume.get("name") not in claims]
         pod["volumes"] = [*({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims), *own]

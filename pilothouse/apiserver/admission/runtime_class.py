@@ -6,6 +6,7 @@ Source: `plugin/pkg/admission/runtimeclass`.
 from __future__ import annotations
 
 from pilothouse.api import gvr as kinds
+from pilothouse.api.status import StatusError
 from pilothouse.apiserver.admission.plugin import WHOLE_OBJECTS, Plugin, forbidden
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
@@ -25,12 +26,14 @@ class RuntimeClass(Plugin):
             return
         spec = attributes.obj["spec"]
         name = spec.get("runtimeClassName")
-        if not name:
-            if spec.get("overhead"):
+        if name is None:
+            if "overhead" in spec:
                 raise forbidden(
                     attributes, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
                 )
             return
+        if not name:
+            raise StatusError("resource name may not be empty", code=500)
         found = await self._objects.get(kinds.RUNTIME_CLASSES, "", name)
         if found is None:
             raise forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')

@@ -11,9 +11,9 @@ from typing import Any
 from pilothouse.api.gvr import PODS
 from pilothouse.api.kinds.core.pod import POD
 from pilothouse.api.meta import Object, with_condition
-from pilothouse.api.path import FieldError, Path, invalid_object, not_supported, required
+from pilothouse.api.path import FieldError, Path, not_supported, required
 from pilothouse.api.resource import Resource
-from pilothouse.api.status import BadRequest, Conflict
+from pilothouse.api.status import BadRequest, Conflict, StatusError, aggregate
 from pilothouse.api.validate.pod_resize import validate_pod_resize
 from pilothouse.api.validate.pod_update import validate_ephemeral_containers_update
 from pilothouse.api.view import json_copy
@@ -101,7 +101,8 @@ def _check_binding(binding: Mapping[str, Any]) -> None:
     if not target.get("name"):
         errors.append(required(Path("target.name")))
     if errors:
-        raise invalid_object("", "Binding", binding["metadata"].get("name", ""), errors)
+        # Upstream does not know these for faults of the client.
+        raise StatusError(aggregate(map(str, errors)), code=500)
 
 
 def _check_pod(pod: Mapping[str, Any], binding: Mapping[str, Any]) -> None:

@@ -245,6 +245,7 @@ def test_devices_are_allocated_once_and_kept_for_somebody() -> None:
 
 def test_events_of_the_newer_api_are_stricter_and_stay() -> None:
     old = loaded(obj("v1", "Event", involvedObject={"kind": "Pod", "name": "p"}, type="Normal", reason="R"))
+    old["metadata"].update(namespace="default", resourceVersion="1")
     assert event.validate_event_as(CORE_EVENTS, old, None) == []
     assert texts(event.validate_event_as(EVENTS, {**old, "count": 2, "type": "Odd"}, None)) == [
         "eventTime: Required value",

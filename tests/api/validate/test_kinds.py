@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse.api import gvr
 from pilothouse.api.path import FieldError
 from pilothouse.api.validate import config, endpoint, event, lease, namespace, node, rbac, service, workload
 from tests.api.validate.loaded import DELETED, changed, loaded, texts
@@ -199,7 +200,7 @@ CASES: list[tuple[Validate, dict[str, Any], Faults]] = [
         [("spec.leaseDurationSeconds", 0, ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"])],
     ),
     (
-        event.validate_event,
+        lambda obj: event.validate_event_as(gvr.CORE_EVENTS, obj, None),
         obj("v1", "Event", involvedObject={"kind": "Pod", "namespace": "default", "name": "p"}, reason="R"),
         [
             ("involvedObject.namespace", "other",

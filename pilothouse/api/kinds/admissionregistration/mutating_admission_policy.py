@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count, param_kind
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 MUTATING_ADMISSION_POLICY = Resource(
     gvr.MUTATING_ADMISSION_POLICIES,
+    metadata_checks=MetadataChecks.AS_NEW,
     knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,

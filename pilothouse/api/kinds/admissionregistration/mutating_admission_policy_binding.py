@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, param_reference, text
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 MUTATING_ADMISSION_POLICY_BINDING = Resource(
     gvr.MUTATING_ADMISSION_POLICY_BINDINGS,
+    metadata_checks=MetadataChecks.AS_NEW,
     knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,

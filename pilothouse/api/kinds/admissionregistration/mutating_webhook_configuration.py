@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 MUTATING_WEBHOOK_CONFIGURATION = Resource(
     gvr.MUTATING_WEBHOOK_CONFIGURATIONS,
+    metadata_checks=MetadataChecks.AS_NEW,
     knows_finalizers=False,
     categories=("api-extensions",),
     unconditional_update=False,

@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import condition_of
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -24,6 +24,7 @@ def _available(obj: View, now: float) -> str:
 
 API_SERVICE = Resource(
     gvr.API_SERVICES,
+    metadata_checks=MetadataChecks.BOTH,
     knows_finalizers=False,
     categories=("api-extensions",),
     subresources=(STATUS,),

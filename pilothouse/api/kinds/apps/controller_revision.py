@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
 from pilothouse.api.meta import controller_of
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -20,6 +20,7 @@ def _controller(obj: View, now: float) -> str:
 
 CONTROLLER_REVISION = Resource(
     gvr.CONTROLLER_REVISIONS,
+    metadata_checks=MetadataChecks.BOTH,
     has_generation=False,
     columns=(NAME, Column("Controller", _controller), Column("Revision", lambda obj, now: obj.get("revision", 0)), AGE),
     validate=Deferred("pilothouse.api.validate.workload", "validate_controller_revision"),

@@ -7,7 +7,7 @@ from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, template_columns
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import Object, is_condition_true, parse_time
-from pilothouse.api.resource import STATUS, Column, Dependents, Resource
+from pilothouse.api.resource import STATUS, Column, Dependents, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 _NAME_LABELS = ("job-name", "batch.kubernetes.io/job-name")
@@ -72,6 +72,7 @@ def _duration(obj: View, now: float) -> str:
 
 JOB = Resource(
     gvr.JOBS,
+    metadata_checks=MetadataChecks.BOTH,
     dependents=Dependents.ORPHANED,
     orphans_warning=(
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "

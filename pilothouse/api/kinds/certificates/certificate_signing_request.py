@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import duration, gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text, value_of
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
 _DECISIONS = ("Approved", "Denied")
@@ -48,6 +48,7 @@ def only_approval(draft: View, old: View) -> Object:
 
 CERTIFICATE_SIGNING_REQUEST = Resource(
     gvr.CERTIFICATE_SIGNING_REQUESTS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("csr",),
     subresources=(
         Subresource("approval"),

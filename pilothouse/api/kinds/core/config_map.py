@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -14,6 +14,7 @@ def _count(obj: View, now: float) -> int:
 
 CONFIG_MAP = Resource(
     gvr.CONFIG_MAPS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("cm",),
     has_generation=False,
     columns=(NAME, Column("Data", _count), AGE),

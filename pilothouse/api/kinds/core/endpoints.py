@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.address_warnings import of_address
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 _SHOWN = 3
@@ -41,6 +41,7 @@ def _warnings(obj: View) -> list[str]:
 
 ENDPOINTS = Resource(
     gvr.ENDPOINTS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("ep",),
     has_generation=False,
     columns=(NAME, Column("Endpoints", _endpoints), AGE),

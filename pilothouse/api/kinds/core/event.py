@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import duration, gvr
 from pilothouse.api.kinds.columns import View, at, value_of, wide
-from pilothouse.api.resource import Column, Dependents, Resource
+from pilothouse.api.resource import Column, Dependents, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -42,6 +42,7 @@ _INVOLVED = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion"
 
 EVENT = Resource(
     gvr.CORE_EVENTS,
+    metadata_checks=MetadataChecks.NONE,
     dependents=Dependents.NONE,
     other_versions=(gvr.EVENTS,),
     short_names=("ev",),
@@ -69,6 +70,5 @@ EVENT = Resource(
         Column("Name", lambda obj, now: obj["metadata"].get("name", ""), format="name", priority=1),
     ),
     create_on_update=True,
-    validate=Deferred("pilothouse.api.validate.event", "validate_event"),
     validate_as=Deferred("pilothouse.api.validate.event", "validate_event_as"),
 )

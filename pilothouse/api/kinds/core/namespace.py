@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, text, value_of
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import STATUS, Resource, Subresource
+from pilothouse.api.resource import STATUS, MetadataChecks, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
 KUBERNETES_FINALIZER = "kubernetes"
@@ -43,6 +43,7 @@ def _mark_deleted(draft: Object) -> None:
 
 NAMESPACE = Resource(
     gvr.NAMESPACES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("ns",),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     subresources=(

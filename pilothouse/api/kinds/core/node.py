@@ -7,7 +7,7 @@ from pilothouse.api.kinds.address_warnings import of_subnet
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, UNKNOWN, View, at, flag_of, wide
 from pilothouse.api.kinds.disabled_fields import of_node
 from pilothouse.api.meta import condition_of
-from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
 _ROLE_PREFIX = "node-role.kubernetes.io/"
@@ -54,6 +54,7 @@ def _warnings(obj: View) -> list[str]:
 
 NODE = Resource(
     gvr.NODES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("no",),
     subresources=(
         Subresource(

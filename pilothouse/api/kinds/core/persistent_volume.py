@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -73,6 +73,7 @@ def _warnings(obj: View) -> list[str]:
 
 PERSISTENT_VOLUME = Resource(
     gvr.PERSISTENT_VOLUMES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("pv",),
     subresources=(STATUS,),
     has_generation=False,

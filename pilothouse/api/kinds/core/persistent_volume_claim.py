@@ -8,7 +8,7 @@ from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, a
 from pilothouse.api.kinds.core.persistent_volume import storage_class
 from pilothouse.api.kinds.disabled_fields import of_claim
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -67,6 +67,7 @@ def _warnings(obj: View) -> list[str]:
 
 PERSISTENT_VOLUME_CLAIM = Resource(
     gvr.PERSISTENT_VOLUME_CLAIMS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("pvc",),
     subresources=(STATUS,),
     has_generation=False,

@@ -10,7 +10,7 @@ from pilothouse.api.kinds import disabled_fields, pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, flag_of, value_of, wide
 from pilothouse.api.kinds.core import pod_state
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import STATUS, Column, Resource, Subresource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource, Subresource
 from pilothouse.kit.deferred import Deferred
 
 _GATED = {
@@ -117,6 +117,7 @@ def _warnings(pod: View) -> list[str]:
 
 POD = Resource(
     gvr.PODS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("po",),
     categories=("all",),
     subresources=(

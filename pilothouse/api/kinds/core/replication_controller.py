@@ -13,6 +13,8 @@ REPLICATION_CONTROLLER = Resource(
     gvr.REPLICATION_CONTROLLERS,
     dependents=Dependents.ORPHANED,
     short_names=("rc",),
+    name_rule="long-name",
+    checks_base_name=False,
     categories=("all",),
     subresources=(
         SCALE,

@@ -6,7 +6,7 @@ import base64
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, count, text, value_of
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -22,6 +22,7 @@ def _warnings(secret: View) -> list[str]:
 
 SECRET = Resource(
     gvr.SECRETS,
+    metadata_checks=MetadataChecks.BOTH,
     has_generation=False,
     secret=True,
     selectable={"type": value_of("type")},

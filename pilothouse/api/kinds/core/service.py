@@ -36,10 +36,10 @@ def _prepare_create(draft: Object) -> None:
 
 
 def _drop_internal_policy(draft: Object) -> None:
-    """A name elsewhere has no traffic of its own; what defaults say of it goes."""
+    """A name elsewhere has no traffic of its own; what defaults say of it goes. What is no policy stays, to be refused."""
     spec = draft.get("spec") or {}
-    if spec.get("type") == "ExternalName":
-        spec.pop("internalTrafficPolicy", None)
+    if spec.get("type") == "ExternalName" and spec.get("internalTrafficPolicy") in ("Cluster", "Local"):
+        del spec["internalTrafficPolicy"]
 
 
 def _prepare_update(draft: Object, old: View) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME
 from pilothouse.api.meta import Object
-from pilothouse.api.resource import Resource, Subresource
+from pilothouse.api.resource import MetadataChecks, Resource, Subresource
 
 
 def _keep_names(draft: Object) -> None:
@@ -17,6 +17,7 @@ def _keep_names(draft: Object) -> None:
 
 SERVICE_ACCOUNT = Resource(
     gvr.SERVICE_ACCOUNTS,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("sa",),
     subresources=(Subresource("token", ("create",), kind="TokenRequest", group="authentication.k8s.io", version="v1"),),
     has_generation=False,

@@ -6,7 +6,7 @@ from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text
 from pilothouse.api.kinds.status_reset import clears_status
 from pilothouse.api.meta import condition_of
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -17,6 +17,7 @@ def _missing(obj: View, now: float) -> str:
 
 FLOW_SCHEMA = Resource(
     gvr.FLOW_SCHEMAS,
+    metadata_checks=MetadataChecks.AS_NEW,
     subresources=(STATUS,),
     columns=(
         NAME,

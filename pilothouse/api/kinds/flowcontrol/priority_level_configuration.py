@@ -7,7 +7,7 @@ from typing import Any
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, at, text
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -21,6 +21,7 @@ def _limited(name: str, *path: str) -> Column:
 
 PRIORITY_LEVEL_CONFIGURATION = Resource(
     gvr.PRIORITY_LEVEL_CONFIGURATIONS,
+    metadata_checks=MetadataChecks.AS_NEW,
     subresources=(STATUS,),
     columns=(
         NAME,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, NONE, View, addresses, at, text
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 _SHOWN = 3
@@ -35,6 +35,7 @@ def _warnings(obj: View) -> list[str]:
 
 INGRESS = Resource(
     gvr.INGRESSES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("ing",),
     subresources=(STATUS,),
     columns=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NONE, View, at, is_default_class, text
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -23,6 +23,7 @@ def _parameters(obj: View, now: float) -> str:
 
 INGRESS_CLASS = Resource(
     gvr.INGRESS_CLASSES,
+    metadata_checks=MetadataChecks.BOTH,
     columns=(
         Column("Name", _name, format="name"),
         text("Controller", "spec", "controller"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import NAME, NONE, View, at
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -19,6 +19,7 @@ def _parent(obj: View, now: float) -> str:
 
 IP_ADDRESS = Resource(
     gvr.IP_ADDRESSES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("ip",),
     name_rule="own",
     has_generation=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at, number
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -19,6 +19,7 @@ def _limit(name: str, key: str) -> Column:
 
 POD_DISRUPTION_BUDGET = Resource(
     gvr.POD_DISRUPTION_BUDGETS,
+    metadata_checks=MetadataChecks.NONE,
     short_names=("pdb",),
     name_rule="path-segment",
     knows_finalizers=False,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import CREATED_AT, NAME
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 ROLE = Resource(
     gvr.ROLES,
+    metadata_checks=MetadataChecks.BOTH,
     name_rule="path-segment",
     has_generation=False,
     columns=(NAME, CREATED_AT),

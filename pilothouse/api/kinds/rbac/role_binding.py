@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, role_of, subject_columns
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 ROLE_BINDING = Resource(
     gvr.ROLE_BINDINGS,
+    metadata_checks=MetadataChecks.BOTH,
     name_rule="path-segment",
     has_generation=False,
     columns=(NAME, Column("Role", role_of), AGE, *subject_columns()),

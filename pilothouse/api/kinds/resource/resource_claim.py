@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, View, at
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import STATUS, Column, Resource
+from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 
@@ -21,6 +21,7 @@ def _state(obj: View, now: float) -> str:
 
 RESOURCE_CLAIM = Resource(
     gvr.RESOURCE_CLAIMS,
+    metadata_checks=MetadataChecks.BOTH,
     subresources=(STATUS,),
     has_generation=False,
     columns=(NAME, Column("State", _state), AGE),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, count
-from pilothouse.api.resource import Resource
+from pilothouse.api.resource import MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 CSI_NODE = Resource(
     gvr.CSI_NODES,
+    metadata_checks=MetadataChecks.AS_NEW,
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, count("Drivers", "spec", "drivers"), AGE),

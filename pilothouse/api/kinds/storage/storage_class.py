@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, View, flag, is_default_class, text
-from pilothouse.api.resource import Column, Resource
+from pilothouse.api.resource import Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 _DEFAULT = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
@@ -17,6 +17,7 @@ def _name(obj: View, now: float) -> str:
 
 STORAGE_CLASS = Resource(
     gvr.STORAGE_CLASSES,
+    metadata_checks=MetadataChecks.BOTH,
     short_names=("sc",),
     has_generation=False,
     columns=(

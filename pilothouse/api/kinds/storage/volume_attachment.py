@@ -5,11 +5,12 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds.columns import AGE, NAME, flag, text
 from pilothouse.api.kinds.status_reset import clears_status
-from pilothouse.api.resource import STATUS, Resource
+from pilothouse.api.resource import STATUS, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
 VOLUME_ATTACHMENT = Resource(
     gvr.VOLUME_ATTACHMENTS,
+    metadata_checks=MetadataChecks.AS_NEW,
     subresources=(STATUS,),
     has_generation=False,
     unconditional_update=False,

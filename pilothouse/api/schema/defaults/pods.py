@@ -57,6 +57,13 @@ def _pod_spec(spec: Object) -> None:
         del spec["serviceAccount"]
 
 
+def _template(template: Object) -> None:
+    """A pod that is said to have no overhead is refused; a template that says so is written without it."""
+    spec = template.get("spec")
+    if spec and spec.get("overhead") == {}:
+        del spec["overhead"]
+
+
 def _pod_status(status: Object) -> None:
     """`podIP` is the first of `podIPs`; where they differ, `podIP` is right."""
     address = status.get("podIP")
@@ -170,6 +177,7 @@ RULES: dict[str, tuple[Callable[[Object], None], ...]] = {
     "core.v1.Pod": (_pod,),
     "core.v1.PodSpec": (_pod_spec,),
     "core.v1.PodStatus": (_pod_status,),
+    "core.v1.PodTemplateSpec": (_template,),
     "core.v1.ResourceRequirements": (_to_milli,),
     "core.v1.Volume": (_volume,),
 }
