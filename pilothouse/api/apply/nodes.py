@@ -18,7 +18,11 @@ from pilothouse.api.apply.sets import FieldSet
 from pilothouse.api.schema.types import Field, ListOf, MapOf, Scalar, Struct, Type, struct_of
 
 _MISSING: Any = object()
-_KEY_DEFAULTS = {("ContainerPort", "protocol"): "TCP", ("ServicePort", "protocol"): "TCP"}
+_KEY_DEFAULTS = {
+    ("ContainerPort", "protocol"): "TCP",
+    ("LocalObjectReference", "name"): "",
+    ("ServicePort", "protocol"): "TCP",
+}
 """Defaults of fields by which items are told apart, where these are not the zero value."""
 _ZERO = {"string": "", "int32": 0, "int64": 0, "boolean": False}
 

@@ -11,6 +11,7 @@ from typing import Any
 from pilothouse.api.kinds.address_warnings import of_address
 from pilothouse.api.kinds.columns import at
 from pilothouse.api.kinds.volume_warnings import of_overlaps
+from pilothouse.api.names import label_value
 
 View = Mapping[str, Any]
 
@@ -120,7 +121,7 @@ def _affinity(affinity: View, path: str) -> Iterator[str]:
         yield from of_node_selector_term(term, f"{path}.nodeAffinity.{_REQUIRED}.nodeSelectorTerms[{i}]")
     for i, weighted in enumerate(at(affinity, "nodeAffinity", _PREFERRED) or ()):
         here = f"{path}.nodeAffinity.{_PREFERRED}[{i}].preference"
-        yield from of_node_selector_term(weighted.get("preference") or {}, here)
+        yield from of_node_selector_term(weighted.get("preference") or {}, here, checks_values=True)
     for which in ("podAffinity", "podAntiAffinity"):
         for i, term in enumerate(at(affinity, which, _REQUIRED) or ()):
             if "labelSelector" not in term:
@@ -130,12 +131,15 @@ def _affinity(affinity: View, path: str) -> Iterator[str]:
                 yield f"{path}.{which}.{_PREFERRED}[{i}].podAffinityTerm.labelSelector: {_NO_SELECTOR}"
 
 
-def of_node_selector_term(term: View, path: str) -> Iterator[str]:
-    """Labels of nodes that have another name now."""
+def of_node_selector_term(term: View, path: str, *, checks_values: bool = False) -> Iterator[str]:
+    """Labels of nodes that have another name now; and values that no label has, where nothing refuses them."""
     for i, expression in enumerate(term.get("matchExpressions") or ()):
         key = expression.get("key", "")
         if key in DEPRECATED_NODE_LABELS:
             yield f"{path}.matchExpressions[{i}].key: {key} is {DEPRECATED_NODE_LABELS[key]}"
+        for j, value in enumerate((checks_values and expression.get("values")) or ()):
+            for text in label_value(value):
+                yield f"{path}.matchExpressions[{i}].values[{j}]: {value} is invalid, {text}"
 
 
 def _annotations(spec: View, annotations: View, path: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api.resource import Resource
-from pilothouse.api.status import Forbidden, NotFound
+from pilothouse.api.status import Forbidden, NotFound, StatusError
 from pilothouse.api.user import User
 from pilothouse.apiserver.admission import chain
 from pilothouse.apiserver.admission.certificates import SigningRequestIdentity
@@ -200,6 +200,24 @@ class TestPods:
         assert (obj["spec"]["overhead"], obj["spec"]["nodeSelector"]) == ({"cpu": "1"}, {"a": "b"})
         assert 'RuntimeClass "x" not found' in await refused(admission, kinds.PODS, pod(runtimeClassName="x"))
         assert "conflict" in await refused(admission, kinds.PODS, pod(runtimeClassName="r", nodeSelector={"a": "c"}))
+
+    async def test_an_overhead_comes_from_a_runtime_class(self, admission, objects):
+        objects.put(kinds.RUNTIME_CLASSES, named("r", overhead={"podFixed": {"cpu": "1"}}))
+        objects.put(kinds.RUNTIME_CLASSES, named("none"))
+        for more in ({"overhead": {}}, {"overhead": {"cpu": "1"}}, {"overhead": {}, "runtimeClassName": "none"}):
+            text = await refused(admission, kinds.PODS, pod(**more))
+            assert "Pod Overhead set without corresponding RuntimeClass defined Overhead" in text
+        other = pod(overhead={"cpu": "2"}, runtimeClassName="r")
+        assert "Pod's Overhead doesn't match" in await refused(admission, kinds.PODS, other)
+
+    @pytest.mark.parametrize(
+        ("name", "why"),
+        [("", "resource name may not be empty"), ("x/y", "invalid resource name \"x/y\": [may not contain '/']")],
+    )
+    async def test_a_runtime_class_that_has_no_name_is_an_error_of_the_server(self, admission, name, why):
+        with pytest.raises(StatusError) as error:
+            await admit(admission, kinds.PODS, pod(runtimeClassName=name))
+        assert (error.value.code, error.value.message) == (500, why)
 
 
 class TestLimitRanges:

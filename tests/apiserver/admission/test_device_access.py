@@ -69,7 +69,8 @@ async def test_administration_needs_a_label_of_the_namespace(kind: Any, spec: di
 
 
 async def test_an_allocation_is_for_those_who_may_bind() -> None:
-    kind, status = kinds.RESOURCE_CLAIMS, {"allocation": {"devices": {}}}
+    kind = kinds.RESOURCE_CLAIMS
+    status: dict[str, Any] = {"allocation": {"devices": {}}}
     (fault,) = await faults(kind, {"status": status}, {})
     assert fault == (
         "status.allocation: Forbidden: changing status.allocation or status.reservedFor requires "
