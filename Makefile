@@ -21,7 +21,7 @@ help:
 setup: $(STAMP)
 
 # The virtual environment, with exactly the locked dependencies and Pilothouse itself, compiled so that the first start is fast.
-$(STAMP): pyproject.toml uv.lock tools/schema_data.py tools/presence.txt tools/enums.txt
+$(STAMP): pyproject.toml uv.lock tools/schema_data.py tools/presence.txt tools/enums.txt tools/go_names.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Pilothouse needs Python 3.11 or later: apt-get install python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; give another: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Missing system package, installing: python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv; }

@@ -1,13 +1,15 @@
-"""Packs what JSON schema says about the Kubernetes API into the two data files that Pilothouse reads.
+"""Packs what JSON schema says about the Kubernetes API into the data files that Pilothouse reads.
 
 The definitions come from the `kubernetes-validate` package (a build requirement; its version names the API's), and
-`tools/presence.txt` and `tools/enums.txt` add what it does not say. Alpha and beta versions are left out: they are not served.
+`tools/presence.txt`, `tools/enums.txt` and `tools/go_names.txt` add what it does not say. Alpha and beta versions are left out: they are
+not served.
 Written are, under `pilothouse/api/schema/data/`:
 
 - `structure.json`: `{"definitions": {NAME: {"fields": {FIELD: TYPE | [TYPE, FACTS]}, …}}}`. TYPE is a short text, read by
   `pilothouse.api.schema.types`: `s` string, `b` boolean, `i`/`l` 32- and 64-bit integer, `d` number, `y` base64 bytes,
   `*` any JSON, `o` any object, `[T` list, `{T` map, `#NAME` another definition.
 - `descriptions.json`: `{NAME: [TEXT, {FIELD: TEXT}, {FIELD: [VALUE, …]}]}`, read only to explain the API; the last part may be missing.
+- `go_names.json`: `{NAME: {FIELD: [EMBEDDED, …, TYPE]}}`, read only to say that a value has the wrong type.
 
 Runs as a hatchling build hook, for wheels and editable installs; `python tools/schema_data.py` does the same for the source tree.
 """
@@ -55,7 +57,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def write(root: Path) -> None:
-    """Writes both files under `root`, the top of the source tree."""
+    """Writes the files under `root`, the top of the source tree."""
     definitions = {name: found for name, found in source_definitions().items() if not UNSERVED.search(f".{name}")}
     presence = read_presence((root / "tools" / "presence.txt").read_text())
     enums = read_enums((root / "tools" / "enums.txt").read_text())
@@ -63,6 +65,7 @@ def write(root: Path) -> None:
     data.mkdir(parents=True, exist_ok=True)
     structure = {name: pack(found, presence.get(name, {})) for name, found in sorted(definitions.items())}
     replace(data / "structure.json", {"definitions": structure})
+    replace(data / "go_names.json", read_go_names((root / "tools" / "go_names.txt").read_text()))
     replace(
         data / "descriptions.json",
         {name: describe(found, enums.get(name, {})) for name, found in sorted(definitions.items())},
@@ -113,6 +116,22 @@ def read_enums(text: str) -> dict[str, dict[str, list[str]]]:
             kind, _, field = place.partition(".")
             enums.setdefault(f"{package}.{kind}", {})[field] = [value.strip('"') for value in values.split(" | ")]
     return enums
+
+
+def read_go_names(text: str) -> dict[str, dict[str, list[str]]]:
+    """What Go calls fields' types, and by which structs fields are embedded."""
+    names: dict[str, dict[str, list[str]]] = {}
+    package = ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            package = line.strip("[]")
+        elif line and not line.startswith("#"):
+            kind, _, fields = line.partition(": ")
+            for field in fields.split():
+                place, _, type_ = field.partition(":")
+                *embedded, name = place.split(".")
+                names.setdefault(f"{package}.{kind}", {})[name] = [*embedded, type_]
+    return names
 
 
 def pack(definition: Json, presence: dict[str, str]) -> Json:

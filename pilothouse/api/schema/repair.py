@@ -7,14 +7,17 @@ It removes fields that are not declared, converts values that have another spell
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
+
+import orjson
 
 from pilothouse.api import quantity
 from pilothouse.api.meta import Object
 from pilothouse.api.schema.load import is_base64, is_micro_time, is_time
-from pilothouse.api.schema.types import ListOf, MapOf, Scalar, Struct, Type, struct_of
+from pilothouse.api.schema.types import DATA, ListOf, MapOf, Scalar, Struct, Type, struct_of
 
 MAX_REPORTED = 100
 """Unknown fields beyond this number are removed without being named."""
@@ -59,6 +62,7 @@ class Repair:
 
     def struct(self, struct: Struct, obj: Object, path: str, fields: tuple[str, ...]) -> None:
         """Repairs `obj` in place. `path` has list indices, `fields` has not: the decoder's two ways to name a place."""
+        called = go_names().get(struct.name, _NOTHING)
         for key in list(obj):
             field = struct.fields.get(key)
             here = f"{path}.{key}" if path else key
@@ -72,30 +76,49 @@ class Repair:
                 if field.presence != "null":
                     del obj[key]
             else:
-                obj[key] = self._value(field.type, obj[key], here, (struct.go_name, *fields[1:], key))
+                *embedded, named = called.get(key, ("",))
+                place = (struct.go_name, *fields[1:], *embedded, key)
+                obj[key] = self._value(field.type, obj[key], here, place, named)
 
-    def _value(self, found: Type, value: Any, path: str, fields: tuple[str, ...]) -> Any:
+    def _value(self, found: Type, value: Any, path: str, fields: tuple[str, ...], named: str) -> Any:
+        """`named` is what Go calls the type, if not as `go_type` does."""
         if isinstance(found, Scalar):
-            return _scalar(found.name, value, fields)
+            return _scalar(found.name, value, fields, named)
         if isinstance(found, ListOf):
             if not isinstance(value, list):
-                raise _wrong(value, fields, go_type(found), _not_restored("slice", value))
+                raise _wrong(value, fields, named or go_type(found), _not_restored("slice", value))
+            of_item = named.removeprefix("[]") if named.startswith("[]") else ""
             return [
-                _zero(found.item) if item is None else self._value(found.item, item, f"{path}[{index}]", fields)
+                _zero(found.item)
+                if item is None
+                else self._value(found.item, item, f"{path}[{index}]", fields, of_item)
                 for index, item in enumerate(value)
             ]
         if not isinstance(value, dict):
             what = "map" if isinstance(found, MapOf) else "struct"
-            raise _wrong(value, fields, go_type(found), _not_restored(what, value))
+            raise _wrong(value, fields, named or go_type(found), _not_restored(what, value))
         if isinstance(found, MapOf):
+            of_value = named.partition("]")[2] if named.startswith("map[") else ""
             return {
-                key: _zero(found.value) if item is None else self._value(found.value, item, f"{path}.{key}", fields)
+                key: _zero(found.value)
+                if item is None
+                else self._value(found.value, item, f"{path}.{key}", fields, of_value)
                 for key, item in value.items()
             }
         struct = struct_of(found)
         assert struct is not None
         self.struct(struct, value, path, fields)
         return value
+
+
+_NOTHING: Mapping[str, Sequence[str]] = {}
+
+
+@cache
+def go_names() -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """By definition and field: the structs that the field is embedded by, and last the name of its type, empty if it has none."""
+    names: Mapping[str, Mapping[str, Sequence[str]]] = orjson.loads((DATA / "go_names.json").read_bytes())
+    return names
 
 
 def go_type(found: Type) -> str:
@@ -117,9 +140,13 @@ def _zero(found: Type) -> Any:
     return [] if isinstance(found, ListOf) else {}
 
 
-def _scalar(name: str, value: Any, fields: tuple[str, ...]) -> Any:
+def _scalar(name: str, value: Any, fields: tuple[str, ...], named: str) -> Any:
     special = _SPECIAL.get(name)
     if special is not None:
+        if name in ("time", "micro-time") and not isinstance(value, str):
+            raise _wrong(
+                value, fields, "string", f"json: cannot unmarshal {_json_name(value)} into Go value of type string"
+            )
         return special(value)
     if name == "any":
         return value
@@ -135,7 +162,9 @@ def _scalar(name: str, value: Any, fields: tuple[str, ...]) -> Any:
         case _:
             fits = name == "object" and isinstance(value, dict)
     if not fits:
-        raise _wrong(value, fields, _GO_SCALARS[name], _not_converted(name, value), shows_number=name in _RANGES)
+        raise _wrong(
+            value, fields, named or _GO_SCALARS[name], _not_converted(name, value), shows_number=name in _RANGES
+        )
     if name == "byte":
         _check_bytes(value)
     return value

@@ -47,6 +47,15 @@ def pod(**container: Any) -> Object:
         ("v1 Pod", pod(ports=[{"containerPort": True}]), "cannot unmarshal bool into Go struct field ContainerPort.spec.containers.ports"),
         ("v1 Secret", {"data": {"a": "not base64!"}}, "illegal base64 data at input byte 3"),
         ("v1 Service", {"spec": {"ports": [{"targetPort": 1.5}]}}, "cannot unmarshal number 1.5 into Go value of type int32"),
+        ("v1 Service", {"spec": {"type": 5}}, "number into Go struct field ServiceSpec.spec.type of type v1.ServiceType"),
+        ("v1 Service", {"spec": {"ipFamilies": "x"}}, "string into Go struct field ServiceSpec.spec.ipFamilies of type []v1.IPFamily"),
+        ("v1 Service", {"spec": {"ipFamilies": [5]}}, "number into Go struct field ServiceSpec.spec.ipFamilies of type v1.IPFamily"),
+        ("v1 Service", {"metadata": {"uid": 5}}, "number into Go struct field ObjectMeta.metadata.uid of type types.UID"),
+        ("v1 Service", {"metadata": {"creationTimestamp": 5}}, "Go struct field ObjectMeta.metadata.creationTimestamp of type string"),
+        ("v1 Pod", pod(resources={"limits": []}),
+         "array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList"),
+        ("v1 Pod", {"spec": {"volumes": [{"secret": {"secretName": 5}}]}},
+         "number into Go struct field SecretVolumeSource.spec.volumes.VolumeSource.secret.secretName of type string"),
     ],
 )  # fmt: skip
 def test_a_wrong_type_is_a_bad_request_in_the_decoders_words(kind: str, obj: Object, text: str) -> None:
