@@ -60,6 +60,8 @@ class Policy:
 def policy_of(labels: Mapping[str, str], defaults: Policy) -> tuple[Policy, list[FieldError]]:
     """The policy of a namespace, which holds also where labels are wrong: strict where it refuses, lax where it only tells."""
     errors: list[FieldError] = []
+    if PREFIX not in "".join(labels):
+        return defaults, errors
     enforce = _standard(labels, ENFORCE, defaults.enforce, Level.RESTRICTED, errors)
     has_level = labels.get(ENFORCE) in _NAMES
     audit = _standard(labels, AUDIT, defaults.audit, Level.PRIVILEGED, errors)
