@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from pilothouse.api.cel.ast import Literal
-from pilothouse.api.cel.cost import LIMIT, ONE, REGEX, TRAVERSAL, UNKNOWN, ZERO, Argument, Estimated, Range
-
-if TYPE_CHECKING:
-    from pilothouse.api.cel.cost import Estimator
+from pilothouse.api.cel.cost_terms import (
+    LIMIT,
+    ONE,
+    REGEX,
+    TRAVERSAL,
+    UNKNOWN,
+    ZERO,
+    Argument,
+    Estimated,
+    Range,
+    SizeAt,
+    sized,
+)
 
 CHECK = 350_000
 """Asking an authorizer: as much as a third of a second of anything else."""
@@ -57,9 +65,7 @@ _EQUAL_AT_ONCE = frozenset(
 )
 
 
-def call_cost(
-    function: str, target: Argument | None, arguments: list[Argument], estimator: Estimator
-) -> Estimated | None:
+def call_cost(function: str, target: Argument | None, arguments: list[Argument], size_at: SizeAt) -> Estimated | None:
     """What a call costs beside its arguments; None for a function that is not Kubernetes'."""
     if function in _FIXED:
         return Estimated(ONE)
@@ -68,12 +74,12 @@ def call_cost(
     if function == "_==_":
         return _equality(arguments)
     if target is not None:
-        return _method_cost(function, target, arguments, estimator)
+        return _method_cost(function, target, arguments, size_at)
     return _function_cost(function, arguments) if arguments else None
 
 
 def _function_cost(function: str, arguments: list[Argument]) -> Estimated | None:
-    size = _sized(arguments[0])
+    size = sized(arguments[0])
     if function in ("url", "jsonpatch.escapeKey"):
         return Estimated(size.scaled(TRAVERSAL), size)
     if function in _PARSING or function == "ip":
@@ -83,50 +89,46 @@ def _function_cost(function: str, arguments: list[Argument]) -> Estimated | None
     return None
 
 
-def _method_cost(function: str, target: Argument, arguments: list[Argument], estimator: Estimator) -> Estimated | None:
-    size = _sized(target)
+def _method_cost(function: str, target: Argument, arguments: list[Argument], size_at: SizeAt) -> Estimated | None:
+    size = sized(target)
     if function in _OVER_LISTS:
-        return _over_list(target, estimator)
+        return _over_list(target, size_at)
     if function in _KEEPING:
         return Estimated(size.scaled(TRAVERSAL), size)
     match function:
         case "ip":
             return Estimated(ONE)
         case "fieldSelector" | "labelSelector":
-            return Estimated(_selector_cost(_sized(arguments[0])))
+            return Estimated(_selector_cost(sized(arguments[0])))
         case "replace" if len(arguments) >= 2:
-            return Estimated(size.scaled(2 * TRAVERSAL), _replaced(size, *map(_sized, arguments[:2])))
+            return Estimated(size.scaled(2 * TRAVERSAL), _replaced(size, *map(sized, arguments[:2])))
         case "split":
             return Estimated(size.scaled(2 * TRAVERSAL), Range(0, _split_limit(size.most, arguments)))
         case "join":
-            return _joined(target, arguments, estimator)
+            return _joined(target, arguments, size_at)
         case "find" | "findAll":
-            pattern = _sized(arguments[0]).scaled(REGEX)
+            pattern = sized(arguments[0]).scaled(REGEX)
             return Estimated(size.plus(ONE).scaled(TRAVERSAL).times(pattern), Range(0, size.most))
         case "containsIP" | "containsCIDR":
             return _containment(function, arguments[0])
         case "validate":
-            return Estimated(_sized(arguments[0]).scaled(TRAVERSAL).scaled(_MAX_FORMAT_REGEX * REGEX))
+            return Estimated(sized(arguments[0]).scaled(TRAVERSAL).scaled(_MAX_FORMAT_REGEX * REGEX))
     return None
 
 
-def _sized(argument: Argument) -> Range:
-    return UNKNOWN if argument.size is None else argument.size
-
-
-def _over_list(target: Argument, estimator: Estimator) -> Estimated:
-    size = _sized(target)
+def _over_list(target: Argument, size_at: SizeAt) -> Estimated:
+    size = sized(target)
     if target.type.name != "list":
         # `indexOf` of a text.
         return Estimated(size.scaled(TRAVERSAL))
     each = ONE
     if target.type.of[0].name in ("string", "bytes"):
-        each = each.plus(_item_size(target, estimator).scaled(TRAVERSAL))
+        each = each.plus(_item_size(target, size_at).scaled(TRAVERSAL))
     return Estimated(size.times(each))
 
 
-def _item_size(target: Argument, estimator: Estimator) -> Range:
-    found = estimator.size_at((*target.path, "@items")) if target.path else None
+def _item_size(target: Argument, size_at: SizeAt) -> Range:
+    found = size_at((*target.path, "@items")) if target.path else None
     return UNKNOWN if found is None else found
 
 
@@ -158,11 +160,11 @@ def _split_limit(most: int, arguments: list[Argument]) -> int:
     return most
 
 
-def _joined(target: Argument, arguments: list[Argument], estimator: Estimator) -> Estimated:
-    count = _sized(target)
-    size = count.times(_item_size(target, estimator)) if target.type.name == "list" else ZERO
+def _joined(target: Argument, arguments: list[Argument], size_at: SizeAt) -> Estimated:
+    count = sized(target)
+    size = count.times(_item_size(target, size_at)) if target.type.name == "list" else ZERO
     if arguments:
-        size = size.plus(_sized(arguments[0]).times(Range(max(count.least - 1, 0), max(count.most - 1, 0))))
+        size = size.plus(sized(arguments[0]).times(Range(max(count.least - 1, 0), max(count.most - 1, 0))))
     return Estimated(size.scaled(TRAVERSAL), size)
 
 
@@ -172,7 +174,7 @@ def _containment(function: str, other: Argument) -> Estimated:
     if function == "containsCIDR":
         cost = cost.plus(address.scaled(TRAVERSAL)).plus(ONE)
     if other.type.name == "string":
-        cost = cost.plus(_sized(other).scaled(TRAVERSAL))
+        cost = cost.plus(sized(other).scaled(TRAVERSAL))
     return Estimated(cost)
 
 

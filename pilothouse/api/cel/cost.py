@@ -1,25 +1,32 @@
 """What an expression may cost at most, before anybody evaluates it.
 
-Costs and sizes are ranges of natural numbers, saturated at 64 bits. What is not known is unbounded; sizes of what an expression reaches
-come from `sizes`, by the path of names that leads there (`@items`, `@keys` and `@values` for what lists and maps hold).
+Sizes of what an expression reaches come from `sizes`, by the path of names that leads there (`@items`, `@keys` and `@values` for what
+lists and maps hold).
 Source: cel-go `checker/cost.go`; the functions of Kubernetes' own are in `call_costs`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pilothouse.api.cel.ast import Call, Comprehension, List, Literal, Name, Node, Select, Struct, Type
+from pilothouse.api.cel.call_costs import call_cost
+from pilothouse.api.cel.cost_terms import (
+    LIMIT,
+    NOTHING,
+    ONE,
+    REGEX,
+    TRAVERSAL,
+    UNKNOWN,
+    ZERO,
+    Argument,
+    Estimated,
+    Range,
+    sized,
+)
 from pilothouse.api.cel.literals import binds
 
-LIMIT = 2**64 - 1
-TRAVERSAL = 0.1
-"""Of one character."""
-REGEX = 0.25
-"""Of one character of a regular expression."""
 _LIST, _MAP, _STRUCT = 10, 30, 40
 """Of making one."""
 _SCALARS = frozenset({"bool", "double", "duration", "int", "timestamp", "uint"})
@@ -37,35 +44,6 @@ _SUFFIXES = {"int": "_int64", "uint": "_uint64", "double": "_double", "string": 
 _ADDED = frozenset({"add_string", "add_bytes", "add_list"})
 
 
-class Range(NamedTuple):
-    """From least to most."""
-
-    least: int
-    most: int
-
-    def plus(self, other: Range) -> Range:
-        return Range(min(self.least + other.least, LIMIT), min(self.most + other.most, LIMIT))
-
-    def times(self, other: Range) -> Range:
-        return Range(min(self.least * other.least, LIMIT), min(self.most * other.most, LIMIT))
-
-    def scaled(self, factor: float) -> Range:
-        return Range(_scaled(self.least, factor), _scaled(self.most, factor))
-
-    def union(self, other: Range) -> Range:
-        return Range(min(self.least, other.least), max(self.most, other.most))
-
-
-def _scaled(value: int, factor: float) -> int:
-    return min(math.ceil(value * factor), LIMIT)
-
-
-ZERO, ONE = Range(0, 0), Range(1, 1)
-UNKNOWN = Range(0, LIMIT)
-_NOTHING = Range(LIMIT, 0)
-"""The union of no ranges."""
-
-
 class Entries(NamedTuple):
     """The sizes of what a list or map holds."""
 
@@ -76,23 +54,6 @@ class Entries(NamedTuple):
 
 Sizes = Callable[[tuple[str, ...]], int | None]
 """How large a value at a path may be; None if nobody knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """Part of a call, as the costs of functions see it. `size` is None where nothing is known of it."""
-
-    node: Node | None
-    type: Type
-    path: tuple[str, ...]
-    size: Range | None
-
-
-class Estimated(NamedTuple):
-    """What a call costs beside its arguments, and how large its result is."""
-
-    cost: Range
-    size: Range | None = None
 
 
 class _Local(NamedTuple):
@@ -143,7 +104,7 @@ class Estimator:
 
     def _list(self, node: List) -> Range:
         total = Range(_LIST, _LIST)
-        size = _NOTHING if node.items else ZERO
+        size = NOTHING if node.items else ZERO
         for item in node.items:
             total = total.plus(self.cost(item))
             size = size.union(self._size_or_unknown(item))
@@ -157,7 +118,7 @@ class Estimator:
                 total = total.plus(self.cost(value))
             return total
         total = Range(_MAP, _MAP)
-        key_size = value_size = _NOTHING if node.entries else ZERO
+        key_size = value_size = NOTHING if node.entries else ZERO
         for key, value in node.entries:
             assert key is not None
             total = total.plus(self.cost(key)).plus(self.cost(value))
@@ -227,7 +188,7 @@ class Estimator:
         total = ZERO if node.target is None else self.cost(node.target)
         arguments = [self._argument(argument) for argument in node.arguments]
         target = None if node.target is None else self._argument(node.target)
-        own, size = _NOTHING, None
+        own, size = NOTHING, None
         for overload in _possible(node):
             found = self._overload(node, overload, target, arguments, costs)
             own = own.union(found.cost)
@@ -246,9 +207,7 @@ class Estimator:
     def _overload(
         self, node: Call, overload: str, target: Argument | None, arguments: list[Argument], costs: list[Range]
     ) -> Estimated:
-        from pilothouse.api.cel.call_costs import call_cost
-
-        own = call_cost(node.function, target, arguments, self)
+        own = call_cost(node.function, target, arguments, self.size_at)
         if own is not None:
             return Estimated(_total(costs, own.cost), own.size)
         if overload in ("logical_or", "logical_and"):
@@ -322,10 +281,6 @@ class Estimator:
         self._set_size(node, self._size(source))
         if (entries := self._entries_of(source)) is not None:
             self._entries[node.id] = entries
-
-
-def sized(argument: Argument) -> Range:
-    return UNKNOWN if argument.size is None else argument.size
 
 
 def standard_cost(overload: str, target: Argument | None, arguments: list[Argument]) -> Estimated:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.api.cel import ast
-from pilothouse.api.cel.cost import LIMIT, estimate
+from pilothouse.api.cel.cost import estimate
+from pilothouse.api.cel.cost_terms import LIMIT
 from pilothouse.api.cel.declared import Declared, declare, typed_environment
 from pilothouse.api.cel.environment import CompileError, Environment, Program
 from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invalid, shown_struct

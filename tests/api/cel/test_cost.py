@@ -3,7 +3,8 @@
 import pytest
 
 from pilothouse.api.cel import ast
-from pilothouse.api.cel.cost import LIMIT, estimate
+from pilothouse.api.cel.cost import estimate
+from pilothouse.api.cel.cost_terms import LIMIT
 from pilothouse.api.cel.declared import declare, typed_environment
 from pilothouse.api.structural.schema import parse
 
