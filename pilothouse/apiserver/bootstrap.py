@@ -21,8 +21,9 @@ from pilothouse.api.status import AlreadyExists, Invalid, NotFound
 from pilothouse.api.user import User
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
-from pilothouse.apiserver.allocate import Network, ServiceLifecycle
+from pilothouse.apiserver.allocate import ServiceLifecycle
 from pilothouse.apiserver.authz import bootstrap as roles
+from pilothouse.apiserver.cluster_addresses import Network
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock

@@ -6,10 +6,10 @@ Source: `ipallocator.go` (`DryRun`), `portallocator/operation.go`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pilothouse.apiserver.allocate import Addresses, NodePorts
+from pilothouse.apiserver.cluster_addresses import Addresses
+from pilothouse.apiserver.node_ports import NodePorts
 
 _FIRST_SHOWN = 32769
 """The port that stands for one that would be allocated; those after it stand for further ones."""

@@ -18,11 +18,12 @@ from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.aggregation.trust import Trust
 from pilothouse.apiserver.aggregation.trust import keep as keep_trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
-from pilothouse.apiserver.allocate import DEFAULT_NODE_PORTS, Addresses, Network, NodePorts, ServiceLifecycle
+from pilothouse.apiserver.allocate import ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.authn.legacy_tracking import Tracking as LegacyTracking
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
+from pilothouse.apiserver.cluster_addresses import Addresses, Network
 from pilothouse.apiserver.crd.custom_resources import CustomResources
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.discovery import Discovery
@@ -32,6 +33,7 @@ from pilothouse.apiserver.lifecycle import Lifecycle
 from pilothouse.apiserver.masters import Masters
 from pilothouse.apiserver.metrics.amounts import Amounts
 from pilothouse.apiserver.metrics.page import Page
+from pilothouse.apiserver.node_ports import DEFAULT_NODE_PORTS, NodePorts
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.openapi import OpenApi
 from pilothouse.apiserver.registry import Registry

@@ -14,9 +14,11 @@ from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.resource import Resource
 from pilothouse.api.status import Forbidden
 from pilothouse.api.user import User
-from pilothouse.apiserver.allocate import Addresses, NodePorts, ServiceLifecycle
+from pilothouse.apiserver.allocate import ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.attributes import Admission, AdmitAll
+from pilothouse.apiserver.cluster_addresses import Addresses
+from pilothouse.apiserver.node_ports import NodePorts
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.route import RequestInfo
 from pilothouse.client.client import Client
