@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pilothouse.api.apply import sets
 from pilothouse.api.apply.sets import FieldSet
@@ -35,33 +34,23 @@ _OTHERS: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("certificates.k8s.io", "certificatesigningrequests", ""): ("spec", "status"),
     ("certificates.k8s.io", "certificatesigningrequests", "approval"): ("spec", "status.certificate"),
 }
-_RESIZED: Mapping[str, Any] = {"f:resources": {}, "f:resizePolicy": {}}
-_ONLY: Mapping[tuple[str, str, str], Mapping[str, Any]] = {
-    ("", "pods", "ephemeralcontainers"): {"f:spec": {"f:ephemeralContainers": {}}},
-    ("", "pods", "resize"): {"f:spec": {"f:containers": {"*": _RESIZED}, "f:initContainers": {"*": _RESIZED}}},
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Resets:
-    """What a write does not reach: whole `roots` of the object, single fields `within` them, or all but what matches `only`."""
+    """What a write does not reach: whole `roots` of the object, or single fields `within` them."""
 
     roots: frozenset[str] = frozenset()
     within: FieldSet = field(default_factory=dict)
-    only: Mapping[str, Any] | None = None
 
     def applied_to(self, fields: FieldSet) -> FieldSet:
         """The fields that the write does reach. `roots` must be gone already."""
-        if self.within:
-            fields = sets.without(fields, self.within)
-        return sets.only(fields, self.only) if self.only is not None else fields
+        return sets.without(fields, self.within) if self.within else fields
 
 
 def resets_of(resource: Resource, subresource: str) -> Resets:
     """For writes of a kind through a subresource (empty for the object itself)."""
     group, plural = resource.gvr.group, resource.gvr.plural
-    if (pattern := _ONLY.get((group, plural, subresource))) is not None:
-        return Resets(only=pattern)
     paths = _OTHERS.get((group, plural, subresource))
     if paths is None:
         if subresource == "status":

@@ -8,7 +8,7 @@ Sets are values: no function changes one, and results share parts with arguments
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
 import orjson
@@ -113,28 +113,6 @@ def without(fields: FieldSet, excluded: FieldSet) -> FieldSet:
         else:
             result[key] = kept
     return fields if result is None else result
-
-
-def only(fields: FieldSet, patterns: Mapping[Element, Any]) -> FieldSet:
-    """The fields at or below a path of `patterns`, which is nested like a set; the element `*` there stands for any."""
-    if not patterns:
-        return fields
-    result: FieldSet = {}
-    for key, below in fields.items():
-        pattern = patterns.get(key, patterns.get("*"))
-        if pattern is None or key == SELF:
-            continue
-        if not below or not pattern:
-            result[key] = below
-            continue
-        # Upstream's filter keeps a field on the way to a match, too, if the set has it.
-        kept = only(below, pattern)
-        if SELF in below:
-            kept = {SELF: {}, **kept} if kept else {}
-        elif not kept:
-            continue
-        result[key] = kept
-    return result
 
 
 def with_self(fields: FieldSet) -> FieldSet:

@@ -99,15 +99,18 @@ class Tracker:
             metadata["managedFields"] = entries
 
     def _continued(self, present: list[Object] | None, sent: list[Object] | None) -> list[Object]:
-        """The entries to go on from: those of the client, if it sent any that can be read."""
+        """The entries to go on from: those of the client, if it sent any that can be read, but for versions that are not served."""
         if sent is None or self._subresource or sent == present:
             return present or []
         if is_reset(sent):
             return []
         try:
-            return checked(sent) or present or []
+            readable = checked(sent)
         except (ValueError, TypeError, AttributeError):
             return present or []
+        if not readable:
+            return present or []
+        return [entry for entry in readable if self._versions.node(entry["apiVersion"]) is not None]
 
     def _updated(
         self,
@@ -165,7 +168,7 @@ class Tracker:
         removed: FieldSet = {}
         node.compare(self._reached(old), self._reached(new), changed, removed)
         resets = self._resets
-        if resets.within or resets.only is not None:
+        if resets.within:
             changed, removed = resets.applied_to(changed), resets.applied_to(removed)
         return changed, removed
 

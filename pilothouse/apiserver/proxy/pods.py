@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api import status
-from pilothouse.api.meta import Object, name_of
-from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, invalid_object, not_supported
+from pilothouse.api.meta import Object, name_of, parse_time
+from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, invalid_object
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import Objects
 from pilothouse.apiserver.proxy.backend import fetch, read_some, tunnel
@@ -24,7 +24,6 @@ from pilothouse.kit.http.tunnel import wants_upgrade
 
 _STREAM_FLAGS = (("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty"))
 """PodExecOptions and what the kubelet calls them."""
-_LOG_STREAMS = ("All", "Stdout", "Stderr")
 
 
 class PodStreams:
@@ -45,7 +44,7 @@ class PodStreams:
         container = container_name(pod, options.get("container", ""))
         node = pod["spec"].get("nodeName")
         if not node:
-            return await bytes_over_websocket(call, Response(200, {"content-type": "text/plain"}, b""))
+            return await bytes_over_websocket(call, Response(204, {}, b""))
         path = "/containerLogs/" + "/".join(map(quote, (call.info.namespace, name_of(pod), container)))
         verify = not is_true(options.get("insecureSkipTLSVerifyBackend", "false"))
         target = await self._kubelets.target(node, path, urlencode(list(_log_query(options))), verify=verify)
@@ -132,6 +131,9 @@ def _names(spec: Mapping[str, Any], key: str) -> Iterable[str]:
 
 def _check_log_options(options: Mapping[str, str], pod: str) -> None:
     faults: list[FieldError] = []
+    if (time := options.get("sinceTime")) and not _is_time(time):
+        why = f'parsing time "{time}" as "2006-01-02T15:04:05Z07:00": cannot parse "{time}" as "2006"'
+        raise status.BadRequest(why)
     numbers = {name: _number(options, name) for name in ("tailLines", "limitBytes", "sinceSeconds")}
     if (tail := numbers["tailLines"]) is not None and tail < 0:
         faults.append(invalid(Path("tailLines"), tail, "must be greater than or equal to 0"))
@@ -139,17 +141,22 @@ def _check_log_options(options: Mapping[str, str], pod: str) -> None:
         faults.append(invalid(Path("limitBytes"), limit, "must be greater than 0"))
     since = numbers["sinceSeconds"]
     if since is not None and options.get("sinceTime"):
-        faults.append(field_forbidden(Path(""), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+        faults.append(field_forbidden(Path("[]"), "at most one of `sinceTime` or `sinceSeconds` may be specified"))
     elif since is not None and since < 1:
         faults.append(invalid(Path("sinceSeconds"), since, "must be greater than 0"))
-    stream = options.get("stream", "All")
-    if stream not in _LOG_STREAMS:
-        faults.append(not_supported(Path("stream"), stream, _LOG_STREAMS))
-    elif stream != "All" and tail is not None:
-        why = "`tailLines` and specific `stream` are mutually exclusive for now"
-        faults.append(field_forbidden(Path(""), why))
+    if "stream" in options:
+        # The feature PodLogsQuerySplitStreams is off.
+        faults.append(field_forbidden(Path("stream"), "may not be specified"))
     if faults:
         raise invalid_object("", "PodLogOptions", pod, faults)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(options: Mapping[str, str], name: str) -> int | None:
@@ -169,8 +176,6 @@ def _log_query(options: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     for name in ("sinceSeconds", "sinceTime", "tailLines", "limitBytes"):
         if options.get(name):
             yield name, options[name]
-    if options.get("stream", "All") != "All":
-        yield "stream", options["stream"]
 
 
 def _refusal(code: int, text: str, pod: str) -> status.StatusError:

@@ -122,7 +122,7 @@ class TokenRequests:
         self, reference: Mapping[str, Any] | None, namespace: str, account: str
     ) -> tuple[Object | None, Object | None, Object | None]:
         """The pod, secret and node that a token is to be bound to."""
-        if not reference:
+        if reference is None:
             return None, None, None
         group, _, version = reference.get("apiVersion", "").rpartition("/")
         match group, reference.get("kind", ""):

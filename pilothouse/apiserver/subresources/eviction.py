@@ -15,6 +15,7 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.apiserver import metadata as rules
 from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.call import Call
+from pilothouse.apiserver.deletion import check_preconditions
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.options import DeleteOptions, delete_options_of, write_options
 from pilothouse.apiserver.present import value_response
@@ -95,19 +96,22 @@ class Eviction:
         )
 
         async def condition(pod: Object) -> Object:
-            if options.resource_version is not None and pod["metadata"]["resourceVersion"] != options.resource_version:
-                raise Conflict(f'Operation cannot be fulfilled on pods "{cached.name}": the pod has changed')
+            check_preconditions(registry.resource, pod["metadata"], pod["metadata"]["resourceVersion"], options)
             status = pod.setdefault("status", {})
             disrupted = {
                 "type": "DisruptionTarget",
                 "status": "True",
+                "lastProbeTime": None,
                 "reason": "EvictionByEvictionAPI",
                 "message": "Eviction API: evicting",
             }
             status["conditions"] = with_condition(status.get("conditions"), disrupted, now)
             return pod
 
-        if not options.dry_run:
+        if options.dry_run:
+            metadata = cached.object()["metadata"]
+            check_preconditions(registry.resource, metadata, cached.resource_version, options)
+        else:
             await registry.change(condition, write)
         await registry.delete(write, replace(options, resource_version=None))
 

@@ -66,12 +66,6 @@ def test_what_is_no_set_is_refused(written: object) -> None:
         sets.parsed(written)
 
 
-def test_only_keeps_what_matches_a_pattern() -> None:
-    pattern = {"f:spec": {"f:list": {"*": {"f:size": {}}}}}
-    found = fields("spec/list/name=a/size/x", "spec/list/name=a/image", "spec/other", "status")
-    assert shown(sets.only(found, pattern)) == {"spec/list/name=a/size/x"}
-
-
 @pytest.mark.parametrize(
     ("path", "text"),
     [

@@ -129,7 +129,8 @@ class TestLog:
 
     async def test_a_pod_without_node_has_an_empty_log(self, streams, objects):
         objects.put(kinds.PODS, {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"containers": [{"name": "c"}]}})
-        assert await text(await streams.log(call(LOG))) == b""
+        response = await streams.log(call(LOG))
+        assert (response.status, await text(response)) == (204, b"")
 
     @pytest.mark.parametrize(
         ("query", "message"),
@@ -137,7 +138,11 @@ class TestLog:
             ("tailLines=-1", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
             ("limitBytes=0", "limitBytes: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=0", "sinceSeconds: Invalid value: 0: must be greater than 0"),
-            ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", "at most one of `sinceTime` or `sinceSeconds`"),
+            (
+                "sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z",
+                "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds`",
+            ),
+            ("stream=Stdout", "stream: Forbidden: may not be specified"),
         ],
     )
     async def test_bad_options(self, streams, query, message):
@@ -146,6 +151,8 @@ class TestLog:
         assert message in caught.value.message
         with pytest.raises(NotFound):
             await streams.log(call("/api/v1/namespaces/ns/pods/x/log"))
+        with pytest.raises(BadRequest, match='parsing time "bad" as'):
+            await streams.log(call(f"{LOG}?sinceTime=bad"))
 
     def test_container_names(self):
         pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}}

@@ -219,6 +219,7 @@ async def test_bad_answers(world, hook, answer, message):
         await world.create()
     assert caught.value.message.startswith('Internal error occurred: failed calling webhook "a.example.com": ')
     assert message in caught.value.message
+    assert message in caught.value.causes[0].message
     world.configure({"failurePolicy": "Ignore"})
     await world.create()
 

@@ -156,4 +156,5 @@ def denial(name: str, result: Any) -> status.StatusError:
 
 
 def failure(hook: Hook, error: CallFailed) -> status.InternalError:
-    return status.InternalError(f'Internal error occurred: failed calling webhook "{hook.name}": {error}')
+    why = f'failed calling webhook "{hook.name}": {error}'
+    return status.InternalError(f"Internal error occurred: {why}", causes=(status.Cause("", why),))
