@@ -53,7 +53,7 @@ class RequestHeader:
         if not name or request.peer.certificate is None:
             return None
         try:
-            proxy = self._proxies.identify(request.peer.certificate)
+            proxy = self._proxies.identify(request.peer.certificate, request.peer.chain)
         except Unauthorized:
             return None
         proxy_name = "" if proxy is None else proxy.name

@@ -19,7 +19,7 @@ from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import Family, Histogram
 
 if TYPE_CHECKING:
-    from cryptography import x509
+    from pilothouse.apiserver.authn.certification_path import Authorities
 
 _MAX_KNOWN = 4096
 _HOUR_S, _DAY_S = 3600, 86400
@@ -44,8 +44,8 @@ class ClientCertificates:
         self._bundle = bundle
         self._pem = self._tried = b""
         self._clock = clock
-        self._authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] | None = None
-        self._known: dict[bytes, tuple[User | None, float, float, float]] = {}
+        self._authorities: Authorities | None = None
+        self._known: dict[bytes | tuple[bytes, ...], tuple[User | None, float, float, float]] = {}
         self.lifetimes = Histogram(_LIFETIMES_S)
         """How long certificates would still have been good that requests came with, whether or not they are accepted."""
 
@@ -81,16 +81,20 @@ class ClientCertificates:
 
     async def authenticate(self, request: Request) -> User | None:
         der = request.peer.certificate
-        return None if der is None else self.identify(der)
+        return None if der is None else self.identify(der, request.peer.chain)
 
-    def identify(self, der: bytes) -> User | None:
-        """The user that a certificate names; None if it names none. Raises Unauthorized, whose message says what is wrong with it."""
-        known = self._known.get(der)
+    def identify(self, der: bytes, chain: tuple[bytes, ...] = ()) -> User | None:
+        """The user that a certificate names, with which `chain` was sent; None if it names none.
+
+        Raises Unauthorized, whose message says what is wrong with it.
+        """
+        key = (der, *chain) if chain else der
+        known = self._known.get(key)
         if known is None:
-            known = self._judge(der)
+            known = self._judge(der, chain)
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known[der] = known
+            self._known[key] = known
         user, not_before, not_after, ends = known
         now = self._clock.now()
         self.lifetimes.observe(ends - now)
@@ -108,21 +112,23 @@ class ClientCertificates:
         self.lifetimes.add_to(family)
         yield family
 
-    def _judge(self, der: bytes) -> tuple[User | None, float, float, float]:
+    def _judge(self, der: bytes, chain: tuple[bytes, ...]) -> tuple[User | None, float, float, float]:
         """Whom a certificate names, from when until when that is believed, and when the certificate itself ends."""
         try:
             facts = certificate.read(der)
         except ValueError as error:
             raise Unauthorized(f"x509: {error}") from error
         try:
-            return *self._verify(der, facts), facts.not_after
+            return *self._verify(der, facts, chain), facts.not_after
         except Unauthorized:
             self.lifetimes.observe(facts.not_after - self._clock.now())
             raise
 
-    def _verify(self, der: bytes, facts: certificate.Facts) -> tuple[User | None, float, float]:
-        authority = self._issuer(der, facts)
-        if authority is None:
+    def _verify(
+        self, der: bytes, facts: certificate.Facts, chain: tuple[bytes, ...]
+    ) -> tuple[User | None, float, float]:
+        signers = self._signers(der, chain)
+        if signers is None:
             raise Unauthorized("x509: certificate signed by unknown authority")
         if facts.usages is not None and not facts.usages & {"client", "any"}:
             raise Unauthorized("x509: certificate specifies an incompatible key usage")
@@ -130,35 +136,21 @@ class ClientCertificates:
             return None, facts.not_before, facts.not_after
         extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
         user = authenticated(User(facts.common_name, _uid(der), facts.organizations, extra))
-        return user, max(facts.not_before, authority.not_before), min(facts.not_after, authority.not_after)
+        whole = (facts, *signers)
+        return user, max(each.not_before for each in whole), min(each.not_after for each in whole)
 
-    def _issuer(self, der: bytes, facts: certificate.Facts) -> certificate.Facts | None:
-        from cryptography import x509
-        from cryptography.exceptions import InvalidSignature
+    def _signers(self, der: bytes, chain: tuple[bytes, ...]) -> tuple[certificate.Facts, ...] | None:
+        """Who signed a certificate, up to an authority that is believed; None if there is no way to one."""
+        from pilothouse.apiserver.authn import certification_path
 
         if self._authorities is None:
-            self._authorities = self._load()
+            self._authorities = certification_path.by_name(certificate.pem_blocks(self.pem))
         try:
-            candidate = x509.load_der_x509_certificate(der)
+            candidate = certification_path.signer(der)
+            between = certification_path.by_name(chain[: certification_path.MAX_LENGTH])
         except ValueError:
             return None
-        for authority_facts, authority in self._authorities.get(facts.issuer, ()):
-            try:
-                candidate.verify_directly_issued_by(authority)
-            except (InvalidSignature, ValueError, TypeError):
-                continue
-            return authority_facts
-        return None
-
-    def _load(self) -> dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]]:
-        from cryptography import x509
-
-        authorities: dict[bytes, list[tuple[certificate.Facts, x509.Certificate]]] = {}
-        for der in certificate.pem_blocks(self.pem):
-            facts = certificate.read(der)
-            if facts.is_authority:
-                authorities.setdefault(facts.subject, []).append((facts, x509.load_der_x509_certificate(der)))
-        return authorities
+        return certification_path.path(candidate, self._authorities, between)
 
 
 def _uid(der: bytes) -> str:

@@ -18,6 +18,7 @@ from pilothouse.kit.http.head import HeaderNames, response_head
 from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Peer, Request, Response
 from pilothouse.kit.http.outbox import Outbox
+from pilothouse.kit.http.peer import peer_of
 from pilothouse.kit.http.request_reader import RequestReader
 from pilothouse.kit.http.resumed import Resumed
 from pilothouse.kit.http.target import ASTERISK, Malformed
@@ -129,12 +130,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
-        address = transport.get_extra_info("peername")
-        tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        self._peer = Peer(
-            address[0] if isinstance(address, tuple) else str(address or ""), certificate, tls is not None
-        )
+        self._peer = peer_of(transport)
         self.deadline = self._idle_deadline()
 
     def connection_lost(self, error: Exception | None) -> None:

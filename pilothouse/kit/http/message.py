@@ -13,11 +13,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end. `certificate` is the client certificate in DER, sent but not yet verified by anyone."""
+    """Who is at the other end. `certificate` is the client certificate in DER, sent but not yet verified by anyone.
+
+    `chain` are those that it sent beside its own, likewise.
+    """
 
     address: str = ""
     certificate: bytes | None = None
     is_tls: bool = False
+    chain: tuple[bytes, ...] = ()
 
 
 LOCAL_PEER = Peer(address="in-process")
