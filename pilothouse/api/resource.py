@@ -130,6 +130,8 @@ class Resource:
     """The identity at the version that is stored."""
     other_versions: tuple[GVR, ...] = ()
     """Further identities of the same objects, converted by `api/convert`."""
+    withheld: frozenset[GVR] = frozenset()
+    """Those of the identities that are not served."""
     singular: str = ""
     """Empty: the kind in lower case."""
     short_names: tuple[str, ...] = ()
@@ -208,6 +210,12 @@ class Resource:
     """What changes, beyond the metadata, when the deletion of an object that stays for a while begins."""
     secret: bool = False
     """Whether values are sensitive (encryption at rest, never logged)."""
+
+    @property
+    def served(self) -> tuple[GVR, ...]:
+        """The identities at which clients find the objects."""
+        own = (self.gvr, *self.other_versions)
+        return tuple(gvr for gvr in own if gvr not in self.withheld) if self.withheld else own
 
     @property
     def singular_name(self) -> str:

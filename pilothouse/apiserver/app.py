@@ -132,8 +132,9 @@ class ApiServer:
         self._paths: dict[str, Connector] = {"/metrics": self.metrics.serve, **(paths or {})}
         self._registries: dict[GVR, Registry] = {}
         self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
+        self._own_groups = frozenset(gvr.group for resource in resources for gvr in resource.served)
         for resource in resources:
-            for gvr in (resource.gvr, *resource.other_versions):
+            for gvr in resource.served:
                 self._endpoints[gvr.group, gvr.version, gvr.plural] = Endpoint(
                     resource,
                     gvr,
@@ -441,7 +442,7 @@ class ApiServer:
 
     def _unknown_resource(self, info: RequestInfo) -> Response:
         """Upstream's router knows the paths of the groups that it serves itself, and of the others nothing."""
-        if any(resource.gvr.group == info.api_group for resource in self.resources):
+        if info.api_group in self._own_groups:
             raise could_not_find()
         return page_not_found()
 

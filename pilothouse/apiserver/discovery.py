@@ -60,7 +60,7 @@ class Discovery:
     def _describe(self) -> None:
         resources = (*self._resources, *self._custom)
         self._is_described = True
-        served = [(gvr, resource) for resource in resources for gvr in (resource.gvr, *resource.other_versions)]
+        served = [(gvr, resource) for resource in resources for gvr in resource.served]
         groups: dict[str, dict[str, list[tuple[GVR, Resource]]]] = {}
         for gvr, resource in served:
             groups.setdefault(gvr.group, {}).setdefault(gvr.version, []).append((gvr, resource))

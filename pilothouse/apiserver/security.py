@@ -88,6 +88,8 @@ class SecurityOptions:
     """The public keys by which they are known."""
     issuers: tuple[str, ...] = (issuer.DEFAULT_ISSUER,)
     """The first one signs; tokens of the others are accepted."""
+    look_up_accounts: bool = True
+    """Whether tokens in Secrets must still be there to be believed."""
     api_audiences: tuple[str, ...] = ()
     """Empty: the issuers."""
     jwks_uri: str = ""
@@ -186,7 +188,8 @@ async def build(
     keys = _Keys(options)
     foreign = Foreign(options.foreign, audiences, options.issuers, clock, rng)
     accounts = ServiceAccountTokens(options.issuers, keys, objects, clock, audiences)
-    legacy = LegacyTokens(keys, objects, audiences, clock, _mark_used(by_gvr[kinds.SECRETS], registry_of))
+    mark_used = _mark_used(by_gvr[kinds.SECRETS], registry_of)
+    legacy = LegacyTokens(keys, objects, audiences, clock, mark_used, looks_up=options.look_up_accounts)
     methods = [*_token_methods(options, (legacy, accounts), objects, audiences, clock), *foreign.methods]
     bearer = BearerTokens(methods, audiences, clock)
     certificates = _certificates(options.client_ca, "clients", clock)

@@ -11,7 +11,9 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+from pilothouse.api.kinds.table import RESOURCES
 from pilothouse.api.meta import Object
+from pilothouse.api.resource import Resource
 from pilothouse.apiserver.aggregation.backend import Credentials
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.authn.issuer import DEFAULT_ISSUER, JWKS_PATH
@@ -19,6 +21,7 @@ from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S
 from pilothouse.apiserver.errors import refusal
 from pilothouse.apiserver.metrics.edge import families as edge_families
 from pilothouse.apiserver.metrics.store import MeasuredStore, StoreCalls, size_of
+from pilothouse.apiserver.offer import offered, switches
 from pilothouse.apiserver.proxy.kubelet import KubeletTls
 from pilothouse.apiserver.security import SecurityOptions
 from pilothouse.apiserver.server_id import server_id
@@ -94,6 +97,7 @@ FLAGS = (
     Flag("service-account-jwks-uri", "", "where others find the keys (default: at the advertised address)"),
     Flag("service-account-max-token-expiration", 0.0, "how long tokens live at most; 0 is no limit", duration),
     Flag("service-account-extend-token-expiration", True, "let tokens of pods live a year, for old clients", boolean),
+    Flag("service-account-lookup", True, "believe tokens in Secrets only as long as these are there", boolean),
     Flag("api-audiences", (), "audiences that this server answers to (default: the issuer)", listed),
     Flag("service-cluster-ip-range", "10.96.0.0/16", "range of the Services' addresses", cidr),
     Flag("service-node-port-range", "30000-32767", "range of the Services' node ports"),
@@ -107,6 +111,12 @@ FLAGS = (
         duration,
     ),
     Flag("min-request-timeout", 1800, "seconds that a watch lasts at least, unless it says so itself", integer),
+    Flag(
+        "runtime-config",
+        (),
+        "what is served of the built-in API, key=true|false,…: v1, <group>/<version>[/<resource>], api/all, api/ga, api/beta, api/alpha",
+        repeated=True,
+    ),
     *AUDIT_FLAGS,
     Flag("encryption-provider-config", "", "file that says which kinds are encrypted in the store, and how"),
     Flag("event-ttl", 3600.0, "how long events are kept", duration),
@@ -145,6 +155,7 @@ def options_of(values: Values) -> ServerOptions:
         seats=_seats(values),
         store_health_s=values.etcd_healthcheck_timeout,
         store_readiness_s=values.etcd_readycheck_timeout,
+        offered=_offered(values),
         warns_without_effect=values.warn_without_effect,
     )
 
@@ -162,6 +173,7 @@ def _security(values: Values) -> SecurityOptions:
         jwks_uri=values.service_account_jwks_uri or _jwks_uri(values),
         max_token_lifetime_s=int(values.service_account_max_token_expiration),
         extend_token_lifetime=values.service_account_extend_token_expiration,
+        look_up_accounts=values.service_account_lookup,
         api_audiences=values.api_audiences,
         bootstrap_tokens=values.enable_bootstrap_token_auth,
         foreign=foreign_options(values),
@@ -170,6 +182,14 @@ def _security(values: Values) -> SecurityOptions:
         disable_admission=values.disable_admission_plugins,
         kubelet_tls=_kubelet_tls(values),
     )
+
+
+def _offered(values: Values) -> tuple[Resource, ...]:
+    """Raises Fatal."""
+    try:
+        return offered(RESOURCES, switches(values.runtime_config))
+    except ValueError as error:
+        raise Fatal(f"--runtime-config: {error}") from error
 
 
 def _issuers(values: Values) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.api.resource import Resource
 from pilothouse.apiserver import effects, security, version
 from pilothouse.apiserver.aggregation.aggregator import Aggregator
 from pilothouse.apiserver.aggregation.backend import Credentials
@@ -76,6 +77,8 @@ class ServerOptions:
     store_health_s: float = STORE_HEALTH_S
     store_readiness_s: float = STORE_HEALTH_S
     """How long the store may take to answer before the server counts as ill, and as not ready."""
+    offered: tuple[Resource, ...] = RESOURCES
+    """The built-in kinds that are served."""
     warns_without_effect: bool = False
     """Whether who writes a kind is told that none of Pilothouse's own components acts on it."""
 
@@ -111,8 +114,9 @@ class _Parts:
         self._cachers, self._secured = cachers, secured
         self._progress = Progress(HOOKS)
         self._lifecycles: dict[GVR, Lifecycle] = {}
-        self._discovery = Discovery(RESOURCES, server_address=f"{options.advertise_address}:{options.secure_port}")
-        self._openapi = OpenApi(RESOURCES)
+        address = f"{options.advertise_address}:{options.secure_port}"
+        self._discovery = Discovery(options.offered, server_address=address)
+        self._openapi = OpenApi(options.offered)
         self._by_gvr = {resource.gvr: resource for resource in RESOURCES}
         self._objects = CachedObjects(cachers, self._by_gvr.__getitem__)
         self.server: ApiServer
@@ -155,7 +159,7 @@ class _Parts:
         own = _paths(options, stores, self._discovery, self._openapi, self._progress, lambda: self.server.is_stopping)
         server = ApiServer(
             self._cachers,
-            RESOURCES,
+            options.offered,
             authenticator=secured.authenticator,
             authorizer=gate,
             impersonator=secured.impersonator,

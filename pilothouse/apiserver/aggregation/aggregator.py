@@ -78,7 +78,7 @@ class Aggregator:
         self._local = {
             name_of(kind.group, kind.version): (kind.group, kind.version, AT_START)
             for resource in server.resources
-            for kind in (resource.gvr, *resource.other_versions)
+            for kind in resource.served
         }
         self._custom: dict[str, tuple[str, str, str]] = {}
         self._was_seen: set[str] = set()

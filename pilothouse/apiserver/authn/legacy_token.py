@@ -48,8 +48,14 @@ class LegacyTokens:
         audiences: tuple[str, ...],
         clock: Clock,
         mark_used: MarkUsed,
+        *,
+        looks_up: bool = True,
     ) -> None:
-        """`audiences` are those of the API server, for which alone the tokens are."""
+        """`audiences` are those of the API server, for which alone the tokens are.
+
+        Without `looks_up` a signature is enough, whether or not Secret and service account are still there.
+        """
+        self._looks_up = looks_up
         self._signed = SignedTokens((ISSUER,), keys)
         self._objects = objects
         self._audiences = audiences
@@ -67,6 +73,9 @@ class LegacyTokens:
             told, asked = (" ".join(f'"{each}"' for each in values) for values in (self._audiences, audiences))
             raise Unauthorized(f"token audiences [{told}] is invalid for the target audiences [{asked}]")
         namespace, secret_name, name, uid = _identity(claims)
+        user = User(service_account_name(namespace, name), uid, service_account_groups(namespace))
+        if not self._looks_up:
+            return Verified(user, meant)
         secret = await self._objects.get(kinds.SECRETS, namespace, secret_name)
         if secret is None or is_deleting(secret):
             raise Unauthorized("Token has been invalidated")
@@ -82,7 +91,6 @@ class LegacyTokens:
                 "tokens from the TokenRequest API or manually created secret-based tokens, or remove the "
                 f"'{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
             )
-        user = User(service_account_name(namespace, name), uid, service_account_groups(namespace))
         return Verified(user, meant, annotations, warnings)
 
     async def _account(self, namespace: str, name: str, uid: str) -> Object:

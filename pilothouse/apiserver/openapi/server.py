@@ -146,7 +146,7 @@ class OpenApi:
 
     @cached_property
     def _roots(self) -> tuple[Root, ...]:
-        own = (gvr for resource in self._resources for gvr in (resource.gvr, *resource.other_versions))
+        own = (gvr for resource in self._resources for gvr in resource.served)
         return tuple(roots((gvr.group, gvr.version) for gvr in own))
 
     @cached_property
@@ -160,7 +160,7 @@ class OpenApi:
         return [
             (gvr, resource)
             for resource in (*self._resources, *custom)
-            for gvr in (resource.gvr, *resource.other_versions)
+            for gvr in resource.served
             if not name or _name(gvr) == name
         ]
 
@@ -173,7 +173,7 @@ class OpenApi:
         for file in ("structure.json", "descriptions.json"):
             digest.update((DATA / file).read_bytes())
         for resource in self._resources:
-            for gvr in (resource.gvr, *resource.other_versions):
+            for gvr in resource.served:
                 digest.update(repr((gvr, resource.verbs, resource.subresources)).encode())
         return digest.digest()
 

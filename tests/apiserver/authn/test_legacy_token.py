@@ -48,6 +48,7 @@ class World:
         self.refuses_marks = False
         keys = issuer.read_public_keys(pki.public_key_path("sa").read_bytes())
         self.tokens = LegacyTokens(lambda: keys, self.objects, API, self.clock, self.mark)
+        self.credulous = LegacyTokens(lambda: keys, MemoryObjects([]), API, self.clock, self.mark, looks_up=False)
 
     async def mark(self, secret, day):
         if self.refuses_marks:
@@ -156,3 +157,10 @@ async def test_who_is_meant(world):
     with pytest.raises(Unauthorized, match="is invalid for the target audiences"):
         await world.verify(audiences=("vault",))
     assert await world.verify("x.y.z") is None
+
+
+async def test_without_a_look_the_signature_is_enough(world):
+    verified = await world.credulous.verify(world.token, API)
+    assert (verified.user.name, world.marked) == ("system:serviceaccount:ns:sa", [])
+    with pytest.raises(Unauthorized, match="target audiences"):
+        await world.credulous.verify(world.token, ("other",))
