@@ -151,6 +151,8 @@ class Resource:
     """Whether the beginning of a name that is to be generated is validated so as well, not only the name."""
     metadata_checks: MetadataChecks = MetadataChecks.CHANGE
     """How the kind's own validation looks at the metadata of an update, which the generic one has looked at already."""
+    is_checked_twice: bool = False
+    """Whether what is wrong with an update is found twice, as upstream does where a check of changes begins with one of the whole."""
     invents_name: bool = False
     """Whether an object without any name gets one, a UUID."""
 

@@ -34,12 +34,13 @@ def metadata_update_faults(
         return changed
     namespaced = resource.gvr.namespaced
     faults = validate_metadata(draft, namespaced=namespaced, rule=names.path_segment) + changed
+    if checks in (MetadataChecks.AS_NEW, MetadataChecks.BOTH):
+        times = 2 if checks is MetadataChecks.AS_NEW and resource.is_checked_twice else 1
+        faults += times * metadata_faults(resource, draft)
     if checks in (MetadataChecks.CHANGE, MetadataChecks.BOTH):
         faults += changed
         if resource.knows_finalizers and "finalizers" in metadata:
             faults += check_known_finalizers(metadata)
-    if checks in (MetadataChecks.AS_NEW, MetadataChecks.BOTH):
-        faults += metadata_faults(resource, draft)
     return faults
 
 
@@ -56,6 +57,14 @@ def refuse(resource: Resource, obj: Object, faults: list[FieldError]) -> None:
     if faults:
         gvr = resource.gvr
         raise invalid_object(gvr.group, gvr.kind, obj["metadata"].get("name", ""), faults)
+
+
+def update_faults(resource: Resource, draft: Object, old: Mapping[str, Any], write: Write) -> list[FieldError]:
+    """Of an update, its metadata apart."""
+    faults = [] if resource.ratchets else list(resource.validate(draft))
+    if resource.is_checked_twice:
+        faults += faults
+    return [*faults, *resource.validate_update(draft, old), *version_faults(resource, draft, old, write)]
 
 
 def refuse_new(resource: Resource, obj: Object, write: Write) -> None:

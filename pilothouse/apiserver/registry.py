@@ -261,11 +261,7 @@ class Registry:
                 if resource.has_generation:
                     rules.bump_generation(draft, old)
                 undo = await self.lifecycle.updating(draft, old, dry_run=write.dry_run)
-                errors = [
-                    *(() if resource.ratchets else resource.validate(draft)),
-                    *resource.validate_update(draft, old),
-                    *faults.version_faults(self.resource, draft, old, write),
-                ]
+                errors = faults.update_faults(resource, draft, old, write)
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
                 errors = list(resource.validate_status_update(draft, old))

@@ -221,3 +221,48 @@ async def test_a_binding_to_no_node_is_an_error_of_the_server(target: dict[str, 
     body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": target}
     answer = await server.json("POST", gvr.PODS.path("default", "a", "binding"), body=body)
     assert (answer["code"], answer["message"]) == (500, message)
+
+
+CLAIM = obj(
+    gvr.RESOURCE_CLAIMS,
+    spec={"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}], "config": []}},
+)
+CLAIM_SHOWN = (
+    '{"Devices":{"Requests":[{"Name":"s","Exactly":{"DeviceClassName":"c","Selectors":null,"AllocationMode":"ExactCount","Count":1,'
+    '"AdminAccess":null,"Tolerations":null,"Capacity":null},"FirstAvailable":null}],"Constraints":null,"Config":null}}'
+)
+TAINTED = obj(gvr.NODES, spec={"taints": [{"key": "k", "effect": "NoSchedule"}]})
+UPDATES: list[tuple[GVR, dict[str, Any], str, Any, list[str]]] = [
+    (gvr.JOBS, JOB, "spec.backoffLimit", -1, ["spec.backoffLimit: Invalid value: -1: must be greater than or equal to 0"] * 2),
+    (gvr.RESOURCE_CLAIMS, CLAIM, "spec.devices.requests.0.name", "s", [f"spec: Invalid value: {CLAIM_SHOWN}: field is immutable"]),
+    (gvr.NODES, TAINTED, "spec.taints.0.effect", "x", ['metadata.taints[0].effect: Unsupported value: "x"'] * 2),
+    (gvr.PRIORITY_CLASSES, obj(gvr.PRIORITY_CLASSES, value=1), "preemptionPolicy", "x",
+     ['preemptionPolicy: Invalid value: "x": field is immutable']),
+    (gvr.RESOURCE_QUOTAS, QUOTA, "spec.scopes", DELETED, ["spec.scopes: Invalid value: null: field is immutable"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "path", "value", "expected"),
+    UPDATES,
+    ids=[f"{base['kind']} {path}" for _, base, path, _, _ in UPDATES],
+)
+async def test_what_is_wrong_with_an_update(
+    kind: GVR, base: dict[str, Any], path: str, value: Any, expected: list[str]
+) -> None:
+    server = Harness()
+    created = await server.json("POST", kind.path("default"), body=base)
+    answer = await server.json("PUT", kind.path("default", "a"), body=changed(created, path, value))
+    found = [f"{cause['field']}: {cause['message']}" for cause in answer["details"]["causes"]]
+    assert len(found) == len(expected), found
+    assert all(text.startswith(start) for text, start in zip(found, expected, strict=True)), found
+
+
+async def test_annotations_of_a_deployment_count_as_a_change() -> None:
+    server = Harness()
+    created = await server.json("POST", gvr.DEPLOYMENTS.path("default"), body=obj(gvr.DEPLOYMENTS, spec=WORKLOAD))
+    path = gvr.DEPLOYMENTS.path("default", "a")
+    updated = await server.json("PUT", path, body=changed(created, "metadata.annotations", {"a": "b"}))
+    assert updated["metadata"]["generation"] == 2
+    updated = await server.json("PUT", path, body=changed(updated, "metadata.labels", {"a": "b"}))
+    assert updated["metadata"]["generation"] == 2

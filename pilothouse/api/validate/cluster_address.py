@@ -74,4 +74,4 @@ def validate_service_cidr_update(new: Part, old: Part) -> list[FieldError]:
     if len(then) == 1 and len(now) == 2:
         changed = [invalid(_CIDRS.index(0), now[0], IMMUTABLE)] if now[0] != then[0] else []
         return [*changed, *validate_service_cidr(new)]
-    return [invalid(_CIDRS, now, IMMUTABLE)]
+    return [invalid(_CIDRS, now or None, IMMUTABLE)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from ipaddress import ip_interface
@@ -34,6 +35,7 @@ from pilothouse.api.validate.device_values import (
 from pilothouse.api.validate.metadata import check_conditions, check_label_name, check_template_metadata
 from pilothouse.api.validate.resources import is_extended
 from pilothouse.api.validate.scheduling import check_node_selector
+from pilothouse.api.validate.shown import maybe, shown
 from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_choice, check_name
 
 _SPEC, _STATUS = Path("spec"), Path("status")
@@ -46,6 +48,23 @@ _is_any_uid = re.compile("(?i)(urn:uuid:|{)?[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a
 _UID_LENGTHS = (32, 36, 38, 45)
 _MANY = 32
 
+_TOLERATION = {"Key": "", "Operator": "", "Value": "", "Effect": "", "TolerationSeconds": None}
+_ASKED = {"DeviceClassName": "", "Selectors": [{"CEL": maybe({"Expression": ""})}], "AllocationMode": "", "Count": 0}
+_MORE = {"Tolerations": [_TOLERATION], "Capacity": maybe({"Requests": None})}
+_CLAIM = {
+    "Devices": {
+        "Requests": [
+            {
+                "Name": "",
+                "Exactly": maybe({**_ASKED, "AdminAccess": None, **_MORE}),
+                "FirstAvailable": [{"Name": "", **_ASKED, **_MORE}],
+            }
+        ],
+        "Constraints": [{"Requests": None, "MatchAttribute": None, "DistinctAttribute": None}],
+        "Config": [{"Requests": None, "Opaque": maybe({"Driver": "", "Parameters": None})}],
+    }
+}
+
 Requests = Mapping[str, frozenset[str]]
 """The requests of a claim with the alternatives of each."""
 
@@ -57,8 +76,17 @@ def validate_claim(claim: Part) -> list[FieldError]:
 
 
 def validate_spec_update(new: Part, old: Part) -> list[FieldError]:
-    """Also of a template: what is claimed stays for good."""
-    return [] if new.get("spec") == old.get("spec") else [invalid(_SPEC, new.get("spec"), IMMUTABLE)]
+    """What is claimed stays for good."""
+    spec = new.get("spec")
+    return [] if spec == old.get("spec") else [invalid(_SPEC, shown(spec, _CLAIM), IMMUTABLE)]
+
+
+def validate_template_update(new: Part, old: Part) -> list[FieldError]:
+    spec = new.get("spec") or {}
+    if spec == old.get("spec"):
+        return []
+    told = {**(spec.get("metadata") or {}), "Spec": json.loads(shown(spec.get("spec"), _CLAIM).text)}
+    return [invalid(_SPEC, shown_struct(told), IMMUTABLE)]
 
 
 def validate_template(template: Part) -> list[FieldError]:

@@ -57,6 +57,10 @@ def validate_node_update(new: Part, old: Part) -> list[FieldError]:
     """A node's address blocks and provider are set once."""
     errors: Errors = []
     spec, before = new.get("spec") or {}, old.get("spec") or {}
+    if taints := spec.get("taints"):
+        check_taints(taints, Path("metadata.taints"), errors)
+    if spec.get("externalID", "") != before.get("externalID", ""):
+        errors.append(field_forbidden(_SPEC.child("externalID"), "may not be updated"))
     _check_addresses(new.get("status") or {}, errors)
     if before.get("podCIDRs") and spec.get("podCIDRs") != before["podCIDRs"]:
         errors.append(field_forbidden(_SPEC.child("podCIDRs"), _STAYS.format("podCIDR")))

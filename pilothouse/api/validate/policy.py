@@ -56,6 +56,9 @@ _EXISTS_ONLY = (
 
 _BUDGET = {"MinAvailable": None, "Selector": None, "MaxUnavailable": None, "UnhealthyPodEvictionPolicy": None}
 
+_TOLERATION = {"Key": "", "Operator": "", "Value": "", "Effect": "", "TolerationSeconds": None}
+_SCOPE_SELECTOR = {"MatchExpressions": [{"ScopeName": "", "Operator": "", "Values": None}]}
+
 
 def validate_disruption_budget(budget: Part) -> list[FieldError]:
     errors: Errors = []
@@ -130,7 +133,7 @@ def validate_runtime_class(runtime_class: Part) -> list[FieldError]:
         for i, toleration in enumerate(tolerations):
             key = tuple(toleration.get(field, "") for field in ("key", "operator", "value", "effect"))
             if key in seen:
-                errors.append(duplicate(path.index(i), toleration))
+                errors.append(duplicate(path.index(i), shown(toleration, _TOLERATION)))
             seen.add(key)
     return errors
 
@@ -219,7 +222,8 @@ def validate_resource_quota(quota: Part) -> list[FieldError]:
     for expression in expressions:
         scope, operator = expression.get("scopeName", ""), expression.get("operator", "")
         values = expression.get("values") or []
-        _check_scope(scope, scope, hard, path.child("scopeName"), path, spec["scopeSelector"], errors)
+        told = shown(spec["scopeSelector"], _SCOPE_SELECTOR)
+        _check_scope(scope, scope, hard, path.child("scopeName"), path, told, errors)
         if scope not in ("PriorityClass", "VolumeAttributesClass") and scope in _SCOPES and operator != "Exists":
             errors.append(invalid(path.child("operator"), operator, _EXISTS_ONLY))
         if operator in ("In", "NotIn"):
@@ -263,7 +267,7 @@ def validate_resource_quota_update(new: Part, old: Part) -> list[FieldError]:
     now = (new.get("spec") or {}).get("scopes") or []
     if set(now) == set((old.get("spec") or {}).get("scopes") or ()):
         return []
-    return [invalid(_SPEC.child("scopes"), now, IMMUTABLE)]
+    return [invalid(_SPEC.child("scopes"), now or None, IMMUTABLE)]
 
 
 def validate_resource_quota_status_update(new: Part, old: Part) -> list[FieldError]:

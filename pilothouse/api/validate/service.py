@@ -206,11 +206,16 @@ def _check_balancer(spec: Part, annotations: Part, errors: Errors) -> None:
             errors.append(field_forbidden(_SPEC.child("allocateLoadBalancerNodePorts"), _ONLY_BALANCERS))
     elif balanced:
         errors.append(required(Path("allocateLoadBalancerNodePorts")))
-    if "loadBalancerClass" in spec:
-        if balanced:
-            check_name(names.label_key, spec["loadBalancerClass"], _SPEC.child("loadBalancerClass"), errors)
-        else:
-            errors.append(field_forbidden(_SPEC.child("loadBalancerClass"), _ONLY_BALANCERS))
+    _check_balancer_class(spec, errors)
+
+
+def _check_balancer_class(spec: Part, errors: Errors) -> None:
+    if "loadBalancerClass" not in spec:
+        return
+    if spec.get("type") == "LoadBalancer":
+        check_name(names.label_key, spec["loadBalancerClass"], _SPEC.child("loadBalancerClass"), errors)
+    else:
+        errors.append(field_forbidden(_SPEC.child("loadBalancerClass"), _ONLY_BALANCERS))
 
 
 def _needs_health_check(spec: Part) -> bool:
@@ -258,6 +263,7 @@ def validate_service_update(new: Part, old: Part) -> list[FieldError]:
         now = spec.get("loadBalancerClass")
         if now != before.get("loadBalancerClass"):
             errors.append(invalid(_SPEC.child("loadBalancerClass"), now, "may not change once set"))
+    _check_balancer_class(spec, errors)
     checked = _needs_health_check(spec) and _needs_health_check(before)
     if checked and spec.get("healthCheckNodePort") != before.get("healthCheckNodePort"):
         errors.append(field_forbidden(_SPEC.child("healthCheckNodePort"), IMMUTABLE))

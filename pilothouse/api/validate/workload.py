@@ -132,6 +132,13 @@ def _check_collisions(new: Part, old: Part, errors: Errors) -> None:
 def _share(value: int | str) -> int:
     """The number in a number or percentage; 0 for what is neither."""
     share = percent_of(value)
+    if (
+        share is None
+        and isinstance(value, str)
+        and value.removeprefix("-").isascii()
+        and value.removeprefix("-").isdigit()
+    ):
+        return int(value)
     return share if share is not None else value if isinstance(value, int) else 0
 
 

@@ -15,6 +15,12 @@ def _ready(obj: View, now: float) -> str:
     return f"{at(obj, 'status', 'readyReplicas') or 0}/{at(obj, 'spec', 'replicas') or 0}"
 
 
+def _prepare_update(draft: Object, old: View) -> None:
+    """Annotations count as well: a new generation tells of those that changed."""
+    if (draft["metadata"].get("annotations") or {}) != (old["metadata"].get("annotations") or {}):
+        draft["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
 def _prepare_status_update(draft: Object, old: View) -> None:
     """Labels are not for the status."""
     if "labels" in old["metadata"]:
@@ -40,6 +46,7 @@ DEPLOYMENT = Resource(
         AGE,
         *template_columns("spec", "template"),
     ),
+    prepare_update=_prepare_update,
     prepare_status_update=_prepare_status_update,
     drop_disabled=disabled_fields.of_pods("spec", "template"),
     prepare_create=clears_status(gvr.DEPLOYMENTS),

@@ -73,6 +73,7 @@ def _duration(obj: View, now: float) -> str:
 JOB = Resource(
     gvr.JOBS,
     metadata_checks=MetadataChecks.BOTH,
+    is_checked_twice=True,
     dependents=Dependents.ORPHANED,
     orphans_warning=(
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "

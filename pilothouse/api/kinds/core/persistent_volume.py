@@ -73,7 +73,8 @@ def _warnings(obj: View) -> list[str]:
 
 PERSISTENT_VOLUME = Resource(
     gvr.PERSISTENT_VOLUMES,
-    metadata_checks=MetadataChecks.BOTH,
+    metadata_checks=MetadataChecks.AS_NEW,
+    is_checked_twice=True,
     short_names=("pv",),
     subresources=(STATUS,),
     has_generation=False,

@@ -24,7 +24,6 @@ IP_ADDRESS = Resource(
     name_rule="own",
     has_generation=False,
     columns=(NAME, Column("ParentRef", _parent)),
-    ratchets=True,
     validate=Deferred("pilothouse.api.validate.cluster_address", "validate_address"),
     validate_update=Deferred("pilothouse.api.validate.cluster_address", "validate_address_update"),
 )

@@ -15,5 +15,5 @@ RESOURCE_CLAIM_TEMPLATE = Resource(
     returns_deleted=True,
     ratchets=True,
     validate=Deferred("pilothouse.api.validate.device_claim", "validate_template"),
-    validate_update=Deferred("pilothouse.api.validate.device_claim", "validate_spec_update"),
+    validate_update=Deferred("pilothouse.api.validate.device_claim", "validate_template_update"),
 )

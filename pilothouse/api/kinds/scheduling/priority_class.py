@@ -27,5 +27,6 @@ PRIORITY_CLASS = Resource(
     ),
     prepare_create=_prepare_create,
     validate=Deferred("pilothouse.api.validate.policy", "validate_priority_class"),
+    ratchets=True,
     validate_update=Deferred("pilothouse.api.validate.policy", "validate_priority_class_update"),
 )

@@ -13,7 +13,6 @@ CSI_STORAGE_CAPACITY = Resource(
     has_generation=False,
     unconditional_update=False,
     columns=(NAME, CREATED_AT),
-    ratchets=True,
     validate=Deferred("pilothouse.api.validate.csi", "validate_capacity"),
     validate_update=Deferred("pilothouse.api.validate.csi", "validate_capacity_update"),
 )
