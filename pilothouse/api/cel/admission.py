@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from pilothouse.api.cel.declared import Declared
 from pilothouse.api.cel.environment import AUTHORIZER, DYN, RESOURCE_CHECK, CompileError, Environment
 
 if TYPE_CHECKING:
     from pilothouse.api.cel.ast import Type
-    from pilothouse.api.cel.declared import Declared
+    from pilothouse.api.cel.declared_environment import DeclaredEnvironment
 
 VARIABLES = {
     "object": DYN,
@@ -44,7 +45,7 @@ class AdmissionTypes:
         self._has_params = has_params
         self._mutates = mutates
         self._variables: dict[str, Declared] = {}
-        self._environment: Environment | None = None
+        self._environment: DeclaredEnvironment | None = None
 
     def check(self, expression: str, *returns: str, shown: str = "", constructs: bool = False) -> Type:
         """The type of an expression; its values must be of one of the types `returns`, of which messages speak as `shown`.
@@ -66,14 +67,14 @@ class AdmissionTypes:
 
     def add_variable(self, name: str, type_: Type | None) -> None:
         """Let the expressions after it know a variable; None for one that does not compile, which may be anything."""
-        from pilothouse.api.cel.declared import Declared, declared_of
+        from pilothouse.api.cel.declared_environment import declared_of
 
         known = {} if self._environment is None else self._environment.declared
         self._variables[name] = Declared("dyn", 1) if type_ is None else declared_of(type_, known)
         self._environment = None
 
-    def _typed(self) -> Environment:
-        from pilothouse.api.cel.declared import typed_environment
+    def _typed(self) -> DeclaredEnvironment:
+        from pilothouse.api.cel.declared_environment import DeclaredEnvironment
 
         declared = dict(_requests())
         plain = {"object": DYN, "oldObject": DYN, **_ACCESS}
@@ -83,7 +84,7 @@ class AdmissionTypes:
             plain["params"] = DYN
         if self._has_variables:
             declared["variables"] = _struct(self._variables)
-        return typed_environment(declared, plain, mutates=self._mutates)
+        return DeclaredEnvironment(declared, plain, mutates=self._mutates)
 
 
 _NAMES = {"null": "null_type"}
@@ -95,16 +96,12 @@ def _shown(type_: Type) -> str:
 
 
 def _struct(fields: Mapping[str, Declared]) -> Declared:
-    from pilothouse.api.cel.declared import Declared
-
     return Declared("object", 2, fields=fields)
 
 
 @lru_cache(1)
 def _requests() -> Mapping[str, Declared]:
     """The types of the request and of its namespace."""
-    from pilothouse.api.cel.declared import Declared
-
     text, number, moment = Declared("string", 2), Declared("int", 1), Declared("timestamp", 2)
     texts, map_ = Declared("list", 2, item=text), Declared("map", 2, item=text)
     kind = _struct(dict.fromkeys(("group", "version", "kind"), text))

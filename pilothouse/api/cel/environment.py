@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from cel_expr_python import cel
 
     from pilothouse.api.cel.ast import Node
-    from pilothouse.api.cel.declared import Declared
     from pilothouse.api.cel.library import Library, VariableType
     from pilothouse.api.cel.report import Mistake
 
@@ -166,8 +165,6 @@ class Environment:
         # Imported here: the library takes 25 ms and 6 MB that a server without expressions need not spend.
         from pilothouse.api.cel.library import Library
 
-        self.declared: Mapping[str, Declared] = {}
-        """The types of objects by the names of their messages, where variables have such."""
         self._library = Library(files)
         self._environment = self._library.environment(variables, mutates=mutates)
 

@@ -15,6 +15,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, struct_pb2, timestamp_pb2
 
 from pilothouse.api.cel.environment import Environment
+from pilothouse.api.cel.messages import files_of, map_values
 from pilothouse.api.schema.types import ListOf, MapOf, Scalar, Struct, Type, struct_of
 
 PACKAGE = "typed"
@@ -34,28 +35,22 @@ _is_identifier = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 
 def typed_environment(variables: Mapping[str, str], objects: Mapping[str, Struct]) -> Environment:
     """An environment in which the variables `objects` have types, beside plain `variables`."""
-    types = Types()
-    named = {name: types.message(struct) for name, struct in objects.items()}
-    return Environment({**variables, **named}, files=[*dependencies(), types.file])
+    messages = _Messages()
+    named = {name: messages.message(struct) for name, struct in objects.items()}
+    return Environment({**variables, **named}, files=messages.files)
 
 
-def dependencies() -> list[Any]:
-    found = []
-    for module in (struct_pb2, timestamp_pb2):
-        file = descriptor_pb2.FileDescriptorProto()
-        module.DESCRIPTOR.CopyToProto(file)
-        found.append(file)
-    return found
-
-
-class Types:
-    """The messages of structs, in one `file`."""
+class _Messages:
+    """The messages of structs, in one file."""
 
     def __init__(self) -> None:
-        self.file = descriptor_pb2.FileDescriptorProto(name="typed.proto", package=PACKAGE, syntax="proto3")
-        self.file.dependency.extend(("google/protobuf/struct.proto", "google/protobuf/timestamp.proto"))
+        self._file = descriptor_pb2.FileDescriptorProto(name="typed.proto", package=PACKAGE, syntax="proto3")
+        imported = files_of(struct_pb2, timestamp_pb2)
+        self._file.dependency.extend(file.name for file in imported)
+        self.files = [*imported, self._file]
         self._names: dict[int, str] = {}
         self._structs: list[Struct] = []
+        """Kept, so that no id is given twice."""
 
     def message(self, struct: Struct) -> str:
         """The full name of a struct's message."""
@@ -74,7 +69,7 @@ class Types:
             if _is_identifier(key) and folded not in seen:
                 seen.add(folded)
                 self._field(message, name, key, type_)
-        self.file.message_type.append(message)
+        self._file.message_type.append(message)
         return name
 
     def _field(self, message: Any, owner: str, key: str, type_: Type) -> None:
@@ -83,12 +78,7 @@ class Types:
             field.label = _FIELD.LABEL_REPEATED
             self._set(field, type_.item)
         elif isinstance(type_, MapOf) and not isinstance(type_.value, ListOf | MapOf):
-            entry = f"{''.join(part[:1].upper() + part[1:] for part in key.split('_'))}Entry"
-            nested = message.nested_type.add(name=entry)
-            nested.options.map_entry = True
-            nested.field.add(name="key", number=1, label=_FIELD.LABEL_OPTIONAL, type=_FIELD.TYPE_STRING)
-            self._set(nested.field.add(name="value", number=2, label=_FIELD.LABEL_OPTIONAL), type_.value)
-            field.label, field.type, field.type_name = _FIELD.LABEL_REPEATED, _FIELD.TYPE_MESSAGE, f".{owner}.{entry}"
+            self._set(map_values(field, message, owner), type_.value)
         else:
             self._set(field, type_)
 

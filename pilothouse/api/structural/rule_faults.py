@@ -14,7 +14,8 @@ from typing import Any
 from pilothouse.api.cel import ast
 from pilothouse.api.cel.cost import estimate
 from pilothouse.api.cel.cost_terms import LIMIT
-from pilothouse.api.cel.declared import Declared, declare, typed_environment
+from pilothouse.api.cel.declared import Declared, declare
+from pilothouse.api.cel.declared_environment import DeclaredEnvironment
 from pilothouse.api.cel.environment import CompileError, Environment, Program
 from pilothouse.api.path import FieldError, Path, Shown, field_forbidden, invalid, shown_struct
 from pilothouse.api.structural.rules import compile_message, compile_rule
@@ -78,7 +79,7 @@ def check_rules(schema: Structural, source: Mapping[str, Any], path: Path, *, is
             places.append(_Place(node, declared, f"s{len(places)}", count))
     if not places:
         return []
-    environment = typed_environment({place.variable: place.declared for place in places})
+    environment = DeclaredEnvironment({place.variable: place.declared for place in places})
     total = _Total()
     faults: list[FieldError] = []
     for place in places:

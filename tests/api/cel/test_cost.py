@@ -5,7 +5,8 @@ import pytest
 from pilothouse.api.cel import ast
 from pilothouse.api.cel.cost import estimate
 from pilothouse.api.cel.cost_terms import LIMIT
-from pilothouse.api.cel.declared import declare, typed_environment
+from pilothouse.api.cel.declared import declare
+from pilothouse.api.cel.declared_environment import DeclaredEnvironment
 from pilothouse.api.structural.schema import parse
 
 TEXT = {"type": "string"}
@@ -35,7 +36,7 @@ def struct(needed=(), /, **properties):
 
 def cost(schema, rule):
     declared = declare(parse(schema))
-    program = typed_environment({"self": declared, "oldSelf": declared}).compile(rule)
+    program = DeclaredEnvironment({"self": declared, "oldSelf": declared}).compile(rule)
     return estimate(ast.parse(program.serialized()), declared.size_at).most
 
 
