@@ -16,14 +16,9 @@ from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.hooks import HookFailure
 from pilothouse.kubelet.images import ImageFailure, Tell
 from pilothouse.kubelet.plan import ContainerKind, Kill, KillReason, termination_order
-from pilothouse.kubelet.runtime import (
-    ContainerRecord,
-    Image,
-    NotFoundInRuntime,
-    PodRecord,
-    RuntimeFailure,
-    SandboxSpec,
-)
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerRecord, Image, PodRecord
+from pilothouse.kubelet.runtime.specs import SandboxSpec
 from pilothouse.kubelet.seams import ConfigError
 
 log = get_logger("pilothouse.kubelet.actuator")

@@ -18,7 +18,7 @@ from pilothouse.api.qos import BEST_EFFORT, GUARANTEED, qos_class
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.log import get_logger
 from pilothouse.kubelet.qos import oom_score_adj
-from pilothouse.kubelet.runtime import Resources
+from pilothouse.kubelet.runtime.specs import Resources
 from pilothouse.kubelet.seams import ContainerObject
 
 log = get_logger("pilothouse.kubelet.cgroups")

@@ -13,7 +13,7 @@ from pilothouse.api.meta import UID
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import name_resolution
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import Mount
+from pilothouse.kubelet.runtime.specs import Mount
 from pilothouse.kubelet.specs import DEFAULT_MESSAGE_PATH
 
 _HOSTS = Path("/etc/hosts")

@@ -13,7 +13,7 @@ from typing import Any
 from pilothouse.api.meta import Object, format_time
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import restart
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, PodRecord
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord
 from pilothouse.kubelet.seams import ProbeKind, ProbeResult, ProbeResults
 
 

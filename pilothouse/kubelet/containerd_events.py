@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 from pilothouse.kit.grpc import GrpcChannel
-from pilothouse.kubelet.runtime import RuntimeEvent
+from pilothouse.kubelet.runtime.records import RuntimeEvent
 
 _SUBSCRIBE = "/containerd.services.events.v1.Events/Subscribe"
 _KINDS = {b"/tasks/start": "start", b"/tasks/exit": "exit", b"/tasks/oom": "oom", b"/tasks/delete": "delete"}

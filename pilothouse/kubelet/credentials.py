@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from pilothouse.kubelet.runtime import Credentials
+from pilothouse.kubelet.runtime.specs import Credentials
 
 _DEFAULT_HOSTS = ("docker.io", "index.docker.io", "registry-1.docker.io")
 

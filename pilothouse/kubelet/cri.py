@@ -16,29 +16,23 @@ from cri_api.v1 import api_pb2 as cri
 from pilothouse.api.meta import UID
 from pilothouse.kit.grpc import GrpcChannel, Message, RpcCode, RpcFailure
 from pilothouse.kubelet import containerd_events, cri_messages
-from pilothouse.kubelet.runtime import (
-    POD_UID_LABEL,
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeFailure, RuntimeTimeout, RuntimeUnavailable
+from pilothouse.kubelet.runtime.labels import POD_UID_LABEL
+from pilothouse.kubelet.runtime.records import (
     ContainerRecord,
-    ContainerSpec,
     ContainerState,
     ContainerUsage,
-    Credentials,
     ExecResult,
     FilesystemUsage,
     Image,
-    NotFoundInRuntime,
     PodRecord,
-    Resources,
     RuntimeConditions,
     RuntimeEvent,
-    RuntimeFailure,
-    RuntimeTimeout,
-    RuntimeUnavailable,
     RuntimeVersion,
     SandboxRecord,
-    SandboxSpec,
-    Stream,
 )
+from pilothouse.kubelet.runtime.runtime import Stream
+from pilothouse.kubelet.runtime.specs import ContainerSpec, Credentials, Resources, SandboxSpec
 
 _CALL_TIMEOUT_S = 120.0
 _SANDBOX_TIMEOUT_S = 240.0

@@ -8,23 +8,24 @@ from typing import Any
 from cri_api.v1 import api_pb2
 
 from pilothouse.api.meta import UID
-from pilothouse.kubelet.runtime import (
-    CONTAINER_NAME_LABEL,
-    POD_UID_LABEL,
+from pilothouse.kubelet.runtime.labels import CONTAINER_NAME_LABEL, POD_UID_LABEL
+from pilothouse.kubelet.runtime.records import (
     ContainerRecord,
-    ContainerSpec,
     ContainerState,
     ContainerUsage,
-    Credentials,
     FilesystemUsage,
     Image,
-    Mount,
-    Namespaces,
     PodRecord,
-    Resources,
     RuntimeConditions,
     RuntimeEvent,
     SandboxRecord,
+)
+from pilothouse.kubelet.runtime.specs import (
+    ContainerSpec,
+    Credentials,
+    Mount,
+    Namespaces,
+    Resources,
     SandboxSpec,
     Seccomp,
     Security,

@@ -18,7 +18,8 @@ from pilothouse.kubelet.images import Images
 from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.reporter import StatusReporter
 from pilothouse.kubelet.restart import CrashBackoff
-from pilothouse.kubelet.runtime import Dns, Runtime
+from pilothouse.kubelet.runtime.runtime import Runtime
+from pilothouse.kubelet.runtime.specs import Dns
 from pilothouse.kubelet.seams import Cgroups, Environment, Files, Prober, Volumes
 
 

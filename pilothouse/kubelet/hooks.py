@@ -9,7 +9,8 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.client import ConnectionFailed, HttpPool, ResponseTimeout
 from pilothouse.kit.http.tls import unverified_client_context
-from pilothouse.kubelet.runtime import Runtime, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.runtime import Runtime
 
 _HTTP_TIMEOUT_S = 30.0
 

@@ -18,7 +18,10 @@ from pilothouse.client.client import Client
 from pilothouse.kit.clock import Clock
 from pilothouse.kubelet.credentials import fitting, with_default_tag
 from pilothouse.kubelet.restart import CrashBackoff, Delay
-from pilothouse.kubelet.runtime import Image, NotFoundInRuntime, Runtime, RuntimeFailure, SandboxSpec
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeFailure
+from pilothouse.kubelet.runtime.records import Image
+from pilothouse.kubelet.runtime.runtime import Runtime
+from pilothouse.kubelet.runtime.specs import SandboxSpec
 
 _CONCURRENT_PULLS = 4
 

@@ -32,7 +32,9 @@ from pilothouse.kubelet.node_reporter import NodeReporter
 from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.reporter import StatusReporter
 from pilothouse.kubelet.restart import CrashBackoff
-from pilothouse.kubelet.runtime import ContainerRecord, Dns, PodRecord, Runtime
+from pilothouse.kubelet.runtime.records import ContainerRecord, PodRecord
+from pilothouse.kubelet.runtime.runtime import Runtime
+from pilothouse.kubelet.runtime.specs import Dns
 from pilothouse.kubelet.seams import Cgroups, Environment, Files, NotMounted, Prober, Volumes
 from pilothouse.kubelet.workers import Workers
 

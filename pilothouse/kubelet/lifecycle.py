@@ -11,7 +11,8 @@ import random
 from pilothouse.kit.backoff import Backoff, BackoffPolicy
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
-from pilothouse.kubelet.runtime import Runtime, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.runtime import Runtime
 from pilothouse.kubelet.workers import Workers
 
 log = get_logger("pilothouse.kubelet.lifecycle")

@@ -14,7 +14,9 @@ from pathlib import Path
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import ContainerRecord, Runtime, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerRecord
+from pilothouse.kubelet.runtime.runtime import Runtime
 
 log = get_logger("pilothouse.kubelet.logs")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from pilothouse.api.views.pod import PodView
-from pilothouse.kubelet.runtime import Dns
+from pilothouse.kubelet.runtime.specs import Dns
 
 MAX_HOSTNAME = 63
 MAX_KERNEL_HOSTNAME = 64

@@ -10,7 +10,7 @@ from pilothouse.api import meta
 from pilothouse.api.meta import Object
 from pilothouse.kubelet.machine import Machine
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import Image, RuntimeConditions, RuntimeVersion
+from pilothouse.kubelet.runtime.records import Image, RuntimeConditions, RuntimeVersion
 
 MAX_IMAGES = 50
 _PRESSURES = (

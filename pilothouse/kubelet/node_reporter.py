@@ -23,7 +23,9 @@ from pilothouse.kubelet import node
 from pilothouse.kubelet.equipment import Host
 from pilothouse.kubelet.machine import Machine
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import Image, Runtime, RuntimeConditions, RuntimeFailure, RuntimeVersion
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import Image, RuntimeConditions, RuntimeVersion
+from pilothouse.kubelet.runtime.runtime import Runtime
 
 log = get_logger("pilothouse.kubelet.node")
 

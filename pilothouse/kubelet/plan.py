@@ -16,7 +16,7 @@ from typing import Any
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import restart
 from pilothouse.kubelet.restart import CrashBackoff, Delay
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, PodRecord
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord
 from pilothouse.kubelet.seams import ProbeKind, ProbeResult, ProbeResults
 
 Container = Mapping[str, Any]

@@ -12,7 +12,7 @@ from pilothouse.kubelet import status as pod_status
 from pilothouse.kubelet.container_status import Waiting
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.restart import Delay
-from pilothouse.kubelet.runtime import PodRecord
+from pilothouse.kubelet.runtime.records import PodRecord
 from pilothouse.kubelet.status import Verdict
 from pilothouse.kubelet.termination_message import with_messages
 

@@ -8,7 +8,7 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet.actuator import PodActuator, find_container
 from pilothouse.kubelet.images import ImageFailure
 from pilothouse.kubelet.plan import Start
-from pilothouse.kubelet.runtime import Image
+from pilothouse.kubelet.runtime.records import Image
 
 
 class ImagePrefetch:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pilothouse.api.views.pod import PodView
-from pilothouse.kubelet.runtime import ContainerState, PodRecord
+from pilothouse.kubelet.runtime.records import ContainerState, PodRecord
 
 ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
 

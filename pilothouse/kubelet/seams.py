@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pilothouse.api.meta import UID, Object
 from pilothouse.api.views.pod import PodView
-from pilothouse.kubelet.runtime import Device, Mount, PodRecord, Resources
+from pilothouse.kubelet.runtime.records import PodRecord
+from pilothouse.kubelet.runtime.specs import Device, Mount, Resources
 
 ContainerObject = Mapping[str, Any]
 """A Container (or EphemeralContainer) object as in a pod's spec."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.api.views.pod import PodView
-from pilothouse.kubelet.runtime import Image, NamespaceMode, Namespaces, Seccomp, SeccompKind, Security
+from pilothouse.kubelet.runtime.records import Image
+from pilothouse.kubelet.runtime.specs import NamespaceMode, Namespaces, Seccomp, SeccompKind, Security
 from pilothouse.kubelet.seams import ConfigError
 
 Context = Mapping[str, Any]

@@ -15,28 +15,29 @@ from dataclasses import dataclass, replace
 from pilothouse.api.meta import UID, Object, annotations_of, controller_of
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.clock import Clock, Timer
-from pilothouse.kubelet.runtime import (
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeFailure
+from pilothouse.kubelet.runtime.records import (
     ContainerRecord,
-    ContainerSpec,
     ContainerState,
     ContainerUsage,
-    Credentials,
-    Device,
     ExecResult,
     FilesystemUsage,
     Image,
-    Mount,
-    NamespaceMode,
-    NotFoundInRuntime,
     PodRecord,
-    Resources,
     RuntimeConditions,
     RuntimeEvent,
-    RuntimeFailure,
     RuntimeVersion,
     SandboxRecord,
+)
+from pilothouse.kubelet.runtime.runtime import Stream
+from pilothouse.kubelet.runtime.specs import (
+    ContainerSpec,
+    Credentials,
+    Device,
+    Mount,
+    NamespaceMode,
+    Resources,
     SandboxSpec,
-    Stream,
 )
 from pilothouse.kubelet.seams import ContainerObject, ProbeCount, ProbeKind, ProbeResult
 

@@ -16,7 +16,7 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import name_resolution, security
 from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.plan import container_hash
-from pilothouse.kubelet.runtime import (
+from pilothouse.kubelet.runtime.labels import (
     CONTAINER_NAME_LABEL,
     DELETION_GRACE_ANNOTATION,
     HASH_ANNOTATION,
@@ -29,15 +29,9 @@ from pilothouse.kubelet.runtime import (
     PRE_STOP_ANNOTATION,
     RESTART_COUNT_ANNOTATION,
     TERMINATION_GRACE_ANNOTATION,
-    ContainerSpec,
-    Device,
-    Dns,
-    Image,
-    Mount,
-    PortMapping,
-    Resources,
-    SandboxSpec,
 )
+from pilothouse.kubelet.runtime.records import Image
+from pilothouse.kubelet.runtime.specs import ContainerSpec, Device, Dns, Mount, PortMapping, Resources, SandboxSpec
 from pilothouse.kubelet.seams import ConfigError
 
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"

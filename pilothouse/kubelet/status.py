@@ -16,7 +16,7 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import container_status, restart
 from pilothouse.kubelet.container_status import ContainerFacts, Waiting
 from pilothouse.kubelet.plan import sandbox_change, triggers_of_restart
-from pilothouse.kubelet.runtime import PodRecord
+from pilothouse.kubelet.runtime.records import PodRecord
 from pilothouse.kubelet.seams import ProbeResults
 
 OWN_CONDITIONS = frozenset(

@@ -18,7 +18,7 @@ from pilothouse.kubelet.plan import ContainerKind, Held, KillReason, Plan, Start
 from pilothouse.kubelet.pod_state import PodState
 from pilothouse.kubelet.prefetch import ImagePrefetch
 from pilothouse.kubelet.restart import format_delay, is_sidecar
-from pilothouse.kubelet.runtime import Resources, SandboxSpec
+from pilothouse.kubelet.runtime.specs import Resources, SandboxSpec
 from pilothouse.kubelet.seams import ConfigError, NotMounted
 from pilothouse.kubelet.status import Verdict
 

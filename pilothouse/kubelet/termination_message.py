@@ -11,13 +11,8 @@ from pathlib import Path
 
 import orjson
 
-from pilothouse.kubelet.runtime import (
-    MESSAGE_PATH_ANNOTATION,
-    MESSAGE_POLICY_ANNOTATION,
-    ContainerRecord,
-    ContainerState,
-    PodRecord,
-)
+from pilothouse.kubelet.runtime.labels import MESSAGE_PATH_ANNOTATION, MESSAGE_POLICY_ANNOTATION
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord
 
 MAX_FILE_BYTES = 4096
 MAX_LOG_BYTES = 2048

@@ -25,7 +25,8 @@ from pilothouse.kubelet import status as pod_status
 from pilothouse.kubelet.actuator import MINIMUM_GRACE_S, PodActuator
 from pilothouse.kubelet.equipment import Equipment
 from pilothouse.kubelet.pod_state import PodState
-from pilothouse.kubelet.runtime import PodRecord, RuntimeFailure, RuntimeUnavailable
+from pilothouse.kubelet.runtime.failures import RuntimeFailure, RuntimeUnavailable
+from pilothouse.kubelet.runtime.records import PodRecord
 from pilothouse.kubelet.seams import NotMounted
 from pilothouse.kubelet.status import Verdict
 from pilothouse.kubelet.sync import PodSync

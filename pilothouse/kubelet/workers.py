@@ -16,7 +16,7 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kit.log import get_logger
 from pilothouse.kubelet.admission import rejection
 from pilothouse.kubelet.equipment import Equipment
-from pilothouse.kubelet.runtime import PodRecord, RuntimeEvent
+from pilothouse.kubelet.runtime.records import PodRecord, RuntimeEvent
 from pilothouse.kubelet.status import Verdict
 from pilothouse.kubelet.worker import PodWorker, Stage, orphan_pod
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pilothouse.kubelet.containerd_events import decode
-from pilothouse.kubelet.runtime import RuntimeEvent
+from pilothouse.kubelet.runtime.records import RuntimeEvent
 
 
 def field(number: int, value: bytes | int) -> bytes:

@@ -20,7 +20,9 @@ from pilothouse.kubelet.container_files import NoFiles
 from pilothouse.kubelet.kubelet import Kubelet, Parts
 from pilothouse.kubelet.machine import Machine
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import Credentials, ExecResult, Image, RuntimeFailure, SandboxSpec
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import ExecResult, Image
+from pilothouse.kubelet.runtime.specs import Credentials, SandboxSpec
 from pilothouse.kubelet.seams import ConfigError, NotMounted
 from pilothouse.kubelet.simulated import (
     AlwaysHealthy,

@@ -12,7 +12,7 @@ from pilothouse.kubelet.name_resolution import (
     parse_resolv_conf,
     pod_dns,
 )
-from pilothouse.kubelet.runtime import Dns
+from pilothouse.kubelet.runtime.specs import Dns
 
 HOST = Dns(("1.1.1.1",), ("example.com",), ("timeout:2",))
 CLUSTER = (("10.96.0.10",), "cluster.local", HOST)

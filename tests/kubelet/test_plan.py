@@ -19,13 +19,8 @@ from pilothouse.kubelet.plan import (
     termination_order,
 )
 from pilothouse.kubelet.restart import CrashBackoff, Delay, format_delay, restarts_after, restarts_all
-from pilothouse.kubelet.runtime import (
-    HASH_ANNOTATION,
-    ContainerRecord,
-    ContainerState,
-    PodRecord,
-    SandboxRecord,
-)
+from pilothouse.kubelet.runtime.labels import HASH_ANNOTATION
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord, SandboxRecord
 from pilothouse.kubelet.seams import ProbeKind, ProbeResult
 
 NOW = 1000.0

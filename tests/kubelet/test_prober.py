@@ -11,7 +11,7 @@ from pilothouse.api.meta import UID
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.kubelet.probes.actions import Target, run_probe
 from pilothouse.kubelet.probes.prober import PodProber
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, ExecResult, PodRecord
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, ExecResult, PodRecord
 from pilothouse.kubelet.seams import ProbeKind, ProbeResult
 
 UID_ = UID("u")

@@ -25,7 +25,8 @@ from pilothouse.kubelet.kubelet import Kubelet, Parts
 from pilothouse.kubelet.machine import read_machine
 from pilothouse.kubelet.options import KubeletOptions
 from pilothouse.kubelet.probes.prober import PodProber
-from pilothouse.kubelet.runtime import ContainerState, NotFoundInRuntime, RuntimeTimeout
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeTimeout
+from pilothouse.kubelet.runtime.records import ContainerState
 from pilothouse.kubelet.simulated import NoEnvironment, NoVolumes
 from pilothouse.main.runtime import host
 from pilothouse.main.runtime.containerd import Containerd, ContainerdOptions

@@ -9,14 +9,8 @@ from pilothouse.api.meta import NodeName
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet import specs
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import (
-    Dns,
-    Image,
-    NamespaceMode,
-    PortMapping,
-    Resources,
-    SeccompKind,
-)
+from pilothouse.kubelet.runtime.records import Image
+from pilothouse.kubelet.runtime.specs import Dns, NamespaceMode, PortMapping, Resources, SeccompKind
 from pilothouse.kubelet.seams import ConfigError
 from pilothouse.kubelet.security import container_security, namespaces
 

@@ -8,7 +8,7 @@ import pytest
 from pilothouse.api.meta import UID, condition_of
 from pilothouse.api.views.pod import PodView
 from pilothouse.kubelet.container_status import Waiting
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, PodRecord, SandboxRecord
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord, SandboxRecord
 from pilothouse.kubelet.seams import ProbeKind, ProbeResult
 from pilothouse.kubelet.status import Computed, Facts, Verdict, changes, compute
 

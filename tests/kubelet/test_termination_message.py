@@ -4,13 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.api.meta import UID
-from pilothouse.kubelet.runtime import (
-    MESSAGE_PATH_ANNOTATION,
-    MESSAGE_POLICY_ANNOTATION,
-    ContainerRecord,
-    ContainerState,
-    PodRecord,
-)
+from pilothouse.kubelet.runtime.labels import MESSAGE_PATH_ANNOTATION, MESSAGE_POLICY_ANNOTATION
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState, PodRecord
 from pilothouse.kubelet.termination_message import message_of, with_messages
 
 STAMP = "2026-01-01T00:00:00.000000000Z"

@@ -10,7 +10,8 @@ from typing import Any
 from pilothouse.kit.http.client import ConnectionFailed, HttpPool, ResponseTimeout
 from pilothouse.kit.http.tls import unverified_client_context
 from pilothouse.kubelet.hooks import port_number
-from pilothouse.kubelet.runtime import Runtime, RuntimeFailure, RuntimeTimeout
+from pilothouse.kubelet.runtime.failures import RuntimeFailure, RuntimeTimeout
+from pilothouse.kubelet.runtime.runtime import Runtime
 
 MAX_OUTPUT = 10 * 1024
 MAX_REDIRECTS = 10

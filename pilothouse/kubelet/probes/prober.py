@@ -21,7 +21,8 @@ from pilothouse.client.events import EventRecorder
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.log import get_logger
 from pilothouse.kubelet.probes.actions import Outcome, ProbeErrored, Target, run_probe
-from pilothouse.kubelet.runtime import ContainerRecord, PodRecord, Runtime
+from pilothouse.kubelet.runtime.records import ContainerRecord, PodRecord
+from pilothouse.kubelet.runtime.runtime import Runtime
 from pilothouse.kubelet.seams import ProbeCount, ProbeKind, ProbeResult
 
 log = get_logger("pilothouse.kubelet.prober")

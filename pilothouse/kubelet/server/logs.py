@@ -11,7 +11,8 @@ from pilothouse.api.meta import UID, Object, name_of, uid_of
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Response
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerState, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerState
 from pilothouse.kubelet.server import log_file
 from pilothouse.kubelet.server.log_file import LogOptions, LogStream
 from pilothouse.kubelet.server.refusal import Refused

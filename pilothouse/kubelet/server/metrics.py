@@ -14,7 +14,8 @@ from pilothouse.api.views.pod import PodView
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.metrics import Family, Histogram, process, render
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.runtime import ContainerState, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerState
 from pilothouse.kubelet.server.stats import Snapshot, Stats
 
 _START_BUCKETS_S = (

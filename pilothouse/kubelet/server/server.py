@@ -24,7 +24,8 @@ from pilothouse.kit.http.server import Server
 from pilothouse.kit.log import get_logger
 from pilothouse.kit.metrics import CONTENT_TYPE
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.runtime import PodRecord, RuntimeFailure
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import PodRecord
 from pilothouse.kubelet.server import node_logs
 from pilothouse.kubelet.server.access import Access
 from pilothouse.kubelet.server.configuration import configuration

@@ -17,7 +17,7 @@ from pilothouse.api.meta import Object, uid_of
 from pilothouse.api.views.pod import PodView
 from pilothouse.kit.clock import Clock
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.runtime import ContainerRecord, ContainerUsage, FilesystemUsage, PodRecord
+from pilothouse.kubelet.runtime.records import ContainerRecord, ContainerUsage, FilesystemUsage, PodRecord
 from pilothouse.kubelet.server import machine_usage
 from pilothouse.kubelet.server.machine_usage import Interface, NodeUsage, Space
 

@@ -14,13 +14,9 @@ from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.http.tunnel import Target, tunnel, wants_upgrade, without_hop_headers
 from pilothouse.kit.http.websocket import ProtocolError
 from pilothouse.kubelet.kubelet import Kubelet
-from pilothouse.kubelet.runtime import (
-    ContainerRecord,
-    NotFoundInRuntime,
-    PodRecord,
-    RuntimeFailure,
-    Stream,
-)
+from pilothouse.kubelet.runtime.failures import NotFoundInRuntime, RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerRecord, PodRecord
+from pilothouse.kubelet.runtime.runtime import Stream
 from pilothouse.kubelet.server import translate
 from pilothouse.kubelet.server.refusal import Refused
 from pilothouse.kubelet.server.translate import Flags

@@ -23,7 +23,7 @@ from pilothouse.kit.mounts import unmount_below
 from pilothouse.kubelet.environment import expand
 from pilothouse.kubelet.field_values import UnknownField, allocatable_of
 from pilothouse.kubelet.options import KubeletOptions
-from pilothouse.kubelet.runtime import Device, Mount, Propagation
+from pilothouse.kubelet.runtime.specs import Device, Mount, Propagation
 from pilothouse.kubelet.seams import ConfigError, ContainerObject, NotMounted
 from pilothouse.kubelet.volumes import atomic, claim, empty_dir, host_path, sub_path
 from pilothouse.kubelet.volumes.payload import DEFAULT_MODE, PayloadReader, PodFacts, downward

@@ -15,7 +15,9 @@ from pilothouse.client.client import Client
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.client import Answer, HttpPool
 from pilothouse.kit.http.server import Server
-from pilothouse.kubelet.runtime import ContainerUsage, FilesystemUsage, RuntimeFailure, Stream
+from pilothouse.kubelet.runtime.failures import RuntimeFailure
+from pilothouse.kubelet.runtime.records import ContainerUsage, FilesystemUsage
+from pilothouse.kubelet.runtime.runtime import Stream
 from pilothouse.kubelet.server.server import KubeletServer, ServerOptions
 from tests.kubelet.server.reviews import Reviews
 from tests.kubelet.test_kubelet import NODE, Bench

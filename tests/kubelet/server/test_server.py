@@ -16,7 +16,8 @@ from pilothouse.client.client import Client
 from pilothouse.kit.clock import SystemClock
 from pilothouse.kit.http.client import ConnectionFailed, HttpPool
 from pilothouse.kit.pki import Authority, Certificate, Pki
-from pilothouse.kubelet.runtime import ContainerUsage, FilesystemUsage, Stream
+from pilothouse.kubelet.runtime.records import ContainerUsage, FilesystemUsage
+from pilothouse.kubelet.runtime.runtime import Stream
 from pilothouse.kubelet.server.logs import choose_container, parse_options
 from pilothouse.kubelet.server.refusal import Refused
 from pilothouse.kubelet.server.server import KubeletServer, PortTaken, ServerOptions

@@ -1,0 +1,15 @@
+"""Labels and annotations of sandboxes and containers: what the kubelet must know of them after it has started anew."""
+
+POD_NAME_LABEL = "io.kubernetes.pod.name"
+POD_NAMESPACE_LABEL = "io.kubernetes.pod.namespace"
+POD_UID_LABEL = "io.kubernetes.pod.uid"
+CONTAINER_NAME_LABEL = "io.kubernetes.container.name"
+
+HASH_ANNOTATION = "io.kubernetes.container.hash"
+RESTART_COUNT_ANNOTATION = "io.kubernetes.container.restartCount"
+MESSAGE_PATH_ANNOTATION = "io.kubernetes.container.terminationMessagePath"
+MESSAGE_POLICY_ANNOTATION = "io.kubernetes.container.terminationMessagePolicy"
+PRE_STOP_ANNOTATION = "io.kubernetes.container.preStopHandler"
+PORTS_ANNOTATION = "io.kubernetes.container.ports"
+DELETION_GRACE_ANNOTATION = "io.kubernetes.pod.deletionGracePeriod"
+TERMINATION_GRACE_ANNOTATION = "io.kubernetes.pod.terminationGracePeriod"
