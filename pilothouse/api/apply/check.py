@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.api.apply import elements
-from pilothouse.api.apply.nodes import ItemsNode, KeyedNode, Node, SetNode, node_of
+from pilothouse.api.apply.lists import ItemsNode, KeyedNode, SetNode
+from pilothouse.api.apply.node import Node
+from pilothouse.api.apply.structs import node_of
 from pilothouse.api.schema.types import Field, ListOf, MapOf, Scalar, Struct, Type, struct_of
 
 _NUMERIC = ("int32", "int64", "double")

@@ -13,8 +13,8 @@ import orjson
 
 from pilothouse.api.apply import sets
 from pilothouse.api.apply.check import problems
-from pilothouse.api.apply.nodes import StructNode
 from pilothouse.api.apply.sets import FieldSet
+from pilothouse.api.apply.structs import StructNode
 from pilothouse.api.meta import Object
 
 MANAGER = "kubectl"

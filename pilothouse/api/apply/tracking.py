@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from pilothouse.api.apply import last_applied, sets
 from pilothouse.api.apply.check import joined, problems
 from pilothouse.api.apply.conflicts import conflict
-from pilothouse.api.apply.nodes import StructNode
 from pilothouse.api.apply.owners import (
     APPLY,
     UPDATE,
@@ -28,6 +27,7 @@ from pilothouse.api.apply.owners import (
 )
 from pilothouse.api.apply.resets import Resets
 from pilothouse.api.apply.sets import FieldSet
+from pilothouse.api.apply.structs import StructNode
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, format_time
 from pilothouse.api.status import BadRequest, StatusError

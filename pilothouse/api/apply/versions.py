@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pilothouse.api.apply.nodes import StructNode, struct_node
+from pilothouse.api.apply.structs import StructNode, struct_node
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.schema import schema_of

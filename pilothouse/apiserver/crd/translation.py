@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from pilothouse.api.apply.nodes import StructNode, struct_node
+from pilothouse.api.apply.structs import StructNode, struct_node
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.view import json_copy

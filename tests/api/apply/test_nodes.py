@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pilothouse.api.apply.check import joined, problems
-from pilothouse.api.apply.nodes import StructNode, struct_node
+from pilothouse.api.apply.structs import StructNode, struct_node
 from pilothouse.api.schema import schema_of
 from tests.api.apply.shorthand import fields, shown
 

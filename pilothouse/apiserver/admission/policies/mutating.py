@@ -155,7 +155,7 @@ class MutatingAdmissionPolicy(Plugin):
     def _merged(self, shown: Mapping[str, Any], config: Object, gvr: GVR) -> Object:
         """An object with what a configuration says, merged as server-side apply does. Raises Failure."""
         from pilothouse.api.apply.check import joined, problems
-        from pilothouse.api.apply.nodes import struct_node
+        from pilothouse.api.apply.structs import struct_node
         from pilothouse.apiserver.admission.policies.evaluation import Failure
 
         api_version, kind = shown.get("apiVersion", gvr.api_version), shown.get("kind", gvr.kind)
@@ -204,7 +204,9 @@ def _operation(patch: Any) -> Object:
 
 def _atomics(node: Any, value: Any, path: str) -> list[str]:
     """The paths in a configuration of lists, maps and structs that are replaced as a whole."""
-    from pilothouse.api.apply.nodes import ItemsNode, MapNode, StructNode
+    from pilothouse.api.apply.lists import ItemsNode
+    from pilothouse.api.apply.maps import MapNode
+    from pilothouse.api.apply.structs import StructNode
 
     if isinstance(node, StructNode) and isinstance(value, dict):
         parts = ((f"{path}.{key}", node.node_at(key, item)[1], item) for key, item in value.items())
