@@ -24,6 +24,8 @@ from pilothouse.apiserver import flow
 from pilothouse.apiserver.allocate import ServiceLifecycle
 from pilothouse.apiserver.authz import bootstrap as roles
 from pilothouse.apiserver.cluster_addresses import Network
+from pilothouse.apiserver.own_tracking import own
+from pilothouse.apiserver.ownership import Track
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
@@ -114,7 +116,7 @@ class Bootstrap:
         schema_of(kind.api_version, kind.kind).default(draft)
         registry.resource.default(draft)
         try:
-            await registry.create(draft, self._write(metadata))
+            await registry.create(draft, self._write(metadata, own(kind)))
         except AlreadyExists:
             return False
         except Invalid:
@@ -158,8 +160,8 @@ class Bootstrap:
                 await registry.change(change, self._write(obj["metadata"]))
 
     @staticmethod
-    def _write(metadata: Mapping[str, Any]) -> Write:
-        return Write(_SERVER, metadata.get("namespace", ""), metadata["name"])
+    def _write(metadata: Mapping[str, Any], track: Track | None = None) -> Write:
+        return Write(_SERVER, metadata.get("namespace", ""), metadata["name"], track=track)
 
 
 async def _run(do: Callable[[GVR, Object], Awaitable[object]], kind: GVR, obj: Object) -> None:

@@ -18,6 +18,7 @@ from pilothouse.api.status import AlreadyExists, NotFound
 from pilothouse.api.user import User
 from pilothouse.apiserver.bands import candidates, static_band
 from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 
@@ -96,7 +97,7 @@ class Addresses:
                 "parentRef": {"resource": "services", "namespace": metadata["namespace"], "name": metadata["name"]}
             },
         }
-        await (await self._registry_of(IP_ADDRESS)).create(obj, Write(_SERVER, name=address))
+        await (await self._registry_of(IP_ADDRESS)).create(obj, Write(_SERVER, name=address, track=own(IP_ADDRESS.gvr)))
 
 
 def _usable(network: Network) -> tuple[int, int]:

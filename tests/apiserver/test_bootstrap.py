@@ -55,3 +55,12 @@ async def test_a_server_on_loopback_has_no_endpoints() -> None:
     server = Harness()
     await bootstrap(server, "127.0.0.1").run()
     assert not (await server.client.list(gvr.ENDPOINTS)).items
+
+
+async def test_the_server_owns_what_it_makes() -> None:
+    server = Harness()
+    await bootstrap(server).run()
+    namespace = await server.json("GET", "/api/v1/namespaces/kube-system")
+    (entry,) = namespace["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"]) == ("kube-apiserver", "Update")
+    assert entry["fieldsV1"] == {"f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/metadata.name": {}}}}

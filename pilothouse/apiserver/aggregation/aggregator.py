@@ -27,6 +27,7 @@ from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.objects import CachedObjects
 from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.seams import Connector
 from pilothouse.apiserver.write import Write
@@ -236,7 +237,7 @@ class Aggregator:
         wanted = self._local.get(name) or self._custom.get(name)
         present = self._registry.cacher.get("", name)
         obj = present.object() if present is not None else None
-        write = Write(_SERVER, "", name)
+        write = Write(_SERVER, "", name, track=own(gvr.API_SERVICES))
         try:
             if wanted is None:
                 if obj is not None and managed_as(obj) == ALWAYS:

@@ -10,10 +10,12 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pilothouse.api.gvr import CONFIG_MAPS
 from pilothouse.api.meta import Object
 from pilothouse.api.status import AlreadyExists, StatusError
 from pilothouse.api.user import User
 from pilothouse.apiserver.authn.request_header import HeaderNames
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit import certificate
@@ -89,7 +91,7 @@ async def publish(config_maps: Registry, trust: Trust, now: float) -> None:
         metadata = {"name": NAME, "namespace": NAMESPACE}
         try:
             obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": combined({}, required, now)}
-            await config_maps.create(obj, write)
+            await config_maps.create(obj, Write(_SERVER, NAMESPACE, NAME, track=own(CONFIG_MAPS)))
             return
         except AlreadyExists:
             present = config_maps.cacher.get(NAMESPACE, NAME)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from pilothouse.api.gvr import CONFIG_MAPS
 from pilothouse.api.meta import Object
 from pilothouse.api.status import AlreadyExists, StatusError
 from pilothouse.api.user import User
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
@@ -22,7 +24,8 @@ KEEP_S = 5.0
 CREATE_S = 1800.0
 """It is made no more often than this, lest servers that track and servers that do not make and delete it in turn."""
 _FORMAT = "%Y-%m-%d"
-_WRITE = Write(User("system:apiserver", groups=("system:masters",)), NAMESPACE, NAME)
+_SERVER = User("system:apiserver", groups=("system:masters",))
+_WRITE = Write(_SERVER, NAMESPACE, NAME)
 log = get_logger("pilothouse.apiserver.authn")
 
 
@@ -55,7 +58,7 @@ class Tracking:
         metadata = {"name": NAME, "namespace": NAMESPACE}
         obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"since": self._today()}}
         with suppress(AlreadyExists):
-            await self._config_maps.create(obj, _WRITE)
+            await self._config_maps.create(obj, Write(_SERVER, NAMESPACE, NAME, track=own(CONFIG_MAPS)))
         self._may_create_at = self._clock.monotonic() + CREATE_S
 
     async def _dated(self, obj: Object) -> Object:

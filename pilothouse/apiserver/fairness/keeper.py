@@ -19,6 +19,7 @@ from pilothouse.api.user import User
 from pilothouse.api.view import json_copy
 from pilothouse.apiserver import flow
 from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
@@ -29,6 +30,7 @@ PERIOD_S = 60.0
 MANDATORY = ("exempt", "catch-all")
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
 _SERVER = User("system:apiserver", groups=("system:masters",))
+_PRODUCER = "api-priority-and-fairness-config-producer-v1"
 _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 log = get_logger("pilothouse.apiserver.fairness")
 
@@ -65,7 +67,7 @@ class Keeper:
         present = registry.cacher.get("", name)
         if present is None:
             try:
-                await registry.create(wanted, Write(_SERVER, "", name))
+                await registry.create(wanted, Write(_SERVER, "", name, track=own(registry.resource.gvr, _PRODUCER)))
             except AlreadyExists:
                 return
         elif revised(present.object(), wanted) is not None:
@@ -74,7 +76,7 @@ class Keeper:
                 return revised(now, wanted) or now
 
             try:
-                await registry.update(change, Write(_SERVER, "", name))
+                await registry.update(change, Write(_SERVER, "", name, track=own(registry.resource.gvr, _PRODUCER)))
             except (Conflict, NotFound):
                 return
 
