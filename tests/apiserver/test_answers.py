@@ -266,3 +266,21 @@ async def test_annotations_of_a_deployment_count_as_a_change() -> None:
     assert updated["metadata"]["generation"] == 2
     updated = await server.json("PUT", path, body=changed(updated, "metadata.labels", {"a": "b"}))
     assert updated["metadata"]["generation"] == 2
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_what_a_subresource_of_a_pod_does_not_take_is_owned_all_the_same(method: str) -> None:
+    server = Harness()
+    created = await server.json("POST", gvr.PODS.path("default"), body=POD)
+    body = changed(created, "metadata.labels", {**created["metadata"]["labels"], "z": "y"})
+    body = changed(body, "spec.ephemeralContainers", [{"name": "e", "image": "y"}])
+    headers = {"user-agent": "me"}
+    if method == "PATCH":
+        headers["content-type"] = "application/merge-patch+json"
+    path = gvr.PODS.path("default", "a", "ephemeralcontainers")
+    answer = await server.json(method, path, body=body, headers=headers)
+    assert answer["metadata"]["labels"] == {"app": "a"}
+    (entry,) = (one for one in answer["metadata"]["managedFields"] if one["manager"] == "me")
+    assert entry["subresource"] == "ephemeralcontainers"
+    assert entry["fieldsV1"]["f:metadata"] == {"f:labels": {"f:z": {}}}
+    assert "f:ephemeralContainers" in entry["fieldsV1"]["f:spec"]

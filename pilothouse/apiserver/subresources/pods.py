@@ -184,9 +184,9 @@ async def part(
     if applies:
         change = _applying(call, endpoint, options, take, now)
     elif info.verb == "update":
-        change = _replacing(call, endpoint, options, take)
+        change = _replacing(call, endpoint, options, take, now)
     else:
-        change = _patching(call, endpoint, options, take)
+        change = _patching(call, endpoint, options, take, now)
     write = Write(
         call.user,
         info.namespace,
@@ -195,39 +195,50 @@ async def part(
         options.dry_run,
         options.to_object(),
         call.warnings,
-        keep if applies else tracking(call, endpoint, options),
+        keep,
         annotations=call.annotations,
     )
     return await object_response(call, endpoint, 200, await registry.update(change, write, check=check), now)
 
 
 def _replacing(
-    call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
+    call: Call,
+    endpoint: Endpoint,
+    options: WriteOptions,
+    take: Callable[[Object, Mapping[str, Any]], None],
+    now: float,
 ) -> Change:
     sent = read_object(call, endpoint, options)
     rules.check_name(sent, call.info.namespace, call.info.name)
+    track = tracking(call, endpoint, options)
 
     async def change(present: Object) -> Object:
         uid, metadata = sent["metadata"].get("uid"), present["metadata"]
         if uid and uid != metadata["uid"]:
             raise precondition_failed(PODS, metadata["namespace"], metadata["name"], "UID", uid, metadata["uid"])
-        _keep_preconditions(present, sent)
-        take(present, sent)
+        owned = {**sent, "metadata": dict(sent["metadata"])}
+        track(present, owned, now)
+        _take(present, owned, take)
         return present
 
     return change
 
 
 def _patching(
-    call: Call, endpoint: Endpoint, options: WriteOptions, take: Callable[[Object, Mapping[str, Any]], None]
+    call: Call,
+    endpoint: Endpoint,
+    options: WriteOptions,
+    take: Callable[[Object, Mapping[str, Any]], None],
+    now: float,
 ) -> Change:
     document = Patch(call, endpoint, options)
+    track = tracking(call, endpoint, options)
 
     async def change(present: Object) -> Object:
         sent = document.result(json_copy(present), call, endpoint, options)
         rules.check_name(sent, call.info.namespace, call.info.name)
-        _keep_preconditions(present, sent)
-        take(present, sent)
+        track(present, sent, now)
+        _take(present, sent, take)
         return present
 
     return change
@@ -245,16 +256,15 @@ def _applying(
     async def change(present: Object) -> Object:
         sent = applied(call, endpoint, options, json_copy(present), config, now)
         rules.check_name(sent, call.info.namespace, call.info.name)
-        _keep_preconditions(present, sent)
-        take(present, sent)
-        if entries := sent["metadata"].get("managedFields"):
-            present["metadata"]["managedFields"] = entries
+        _take(present, sent, take)
         return present
 
     return change
 
 
-def _keep_preconditions(present: Object, sent: Mapping[str, Any]) -> None:
-    for key in ("resourceVersion", "uid"):
+def _take(present: Object, sent: Mapping[str, Any], take: Callable[[Object, Mapping[str, Any]], None]) -> None:
+    """Take the part; and who owns what, where the client owns all that it sent, also what is not taken, as upstream has it."""
+    for key in ("resourceVersion", "uid", "managedFields"):
         if sent["metadata"].get(key):
             present["metadata"][key] = sent["metadata"][key]
+    take(present, sent)
