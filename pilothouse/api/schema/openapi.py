@@ -45,6 +45,27 @@ _SPECIAL: dict[str, dict[int, Object]] = {
     f"{META}Time": {2: _TIME, 3: _TIME},
     f"{META}MicroTime": {2: _TIME, 3: _TIME},
 }
+_DESCRIBED = {
+    "io.k8s.apimachinery.pkg.api.resource.Quantity": "A fixed-point number with a suffix: a power of two (`Ki`, `Mi`, `Gi`, …), of ten "
+    "(`m`, `k`, `M`, `G`, …), or `e` and an exponent; at most three decimal places, the rest is rounded up.",
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "A number of 32 bits, or a text.",
+}
+"""What the data does not describe."""
+_NAMED_REFERENCES = (
+    "ConfigMapEnvSource", "ConfigMapKeySelector", "ConfigMapProjection", "ConfigMapVolumeSource", "LocalObjectReference",
+    "SecretEnvSource", "SecretKeySelector", "SecretProjection",
+)  # fmt: skip
+_VERSION_FIELDS = (
+    "buildDate", "compiler", "gitCommit", "gitTreeState", "gitVersion", "goVersion", "major", "minor", "platform",
+)  # fmt: skip
+_MARKED: Mapping[tuple[str, str], str | int] = {
+    ("io.k8s.api.autoscaling.v1.ScaleSpec", "replicas"): 0,
+    ("io.k8s.api.core.v1.ReplicationControllerSpec", "minReadySeconds"): 0,
+    (f"{META}WatchEvent", "type"): "",
+    **{(f"io.k8s.api.core.v1.{kind}", "name"): "" for kind in _NAMED_REFERENCES},
+    **{("io.k8s.apimachinery.pkg.version.Info", field): "" for field in _VERSION_FIELDS},
+}
+"""Empty values that upstream publishes as defaults of fields that need not be written."""
 _ZERO = {"s": "", "b": False, "i": 0, "l": 0, "d": 0}
 _PATHS = {2: "#/definitions/", 3: "#/components/schemas/"}
 
@@ -79,7 +100,8 @@ def definition_name(api_version: str, kind: str) -> str | None:
 
 
 def _definition(name: str, packed: Mapping[str, Any], described: list[Any], version: int) -> Object:
-    schema: Object = {"description": described[0]} if described[0] else {}
+    description = described[0] or _DESCRIBED.get(name)
+    schema: Object = {"description": description} if description else {}
     enums: Mapping[str, list[str]] = described[2] if len(described) > 2 else {}
     if name in _SPECIAL:
         schema |= _SPECIAL[name][version]
@@ -110,8 +132,9 @@ def _property(
     text, facts = (field, {}) if isinstance(field, str) else field
     schema = _schema(text, version)
     if enum:
-        # Of a list, its elements; the description lists the values, too, for those who read only that.
-        schema.get("items", schema)["enum"] = list(enum)
+        # Of a list or a map, what it holds; the description lists the values, too, for those who read only that.
+        holder: Object = schema.get("items") or schema.get("additionalProperties") or schema
+        holder["enum"] = list(enum)
         description += "\n\nPossible enum values:" + "".join(f'\n - `"{value}"`' for value in enum)
     if description:
         schema["description"] = description
@@ -132,8 +155,13 @@ def _default(name: str, key: str, text: str, facts: Mapping[str, Any]) -> Any:
         and (found := CONSTANTS[name.removeprefix("io.k8s.api.")].get(key)) is not None
     ):
         return found
+    if (name, key) in _MARKED:
+        return _MARKED[name, key]
     if facts.get("presence") == "always":
-        return {} if text.startswith("#") else _ZERO.get(text)
+        if text.startswith("#"):
+            # What may be a number or a text has no empty value.
+            return None if "oneOf" in _SPECIAL.get(text[1:], {}).get(3, ()) else {}
+        return _ZERO.get(text)
     return None
 
 

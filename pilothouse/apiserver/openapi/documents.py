@@ -29,6 +29,8 @@ _TOKEN: Mapping[str, str] = {
     "name": "authorization",
     "type": "apiKey",
 }
+_SHARED = (f"{META}DeleteOptions", f"{META}WatchEvent")
+_LOG_TYPES = ("text/plain", "application/json", "application/yaml", _PROTOBUF)
 Served = Sequence[tuple[GVR, Resource]]
 
 
@@ -62,6 +64,8 @@ def version_3(
         for operation in operations(gvr, resource):
             names |= {operation.body, operation.answer}
     schemas = {**definitions.definitions(3, sorted({*names, *references} - {"", *custom})), **custom}
+    if not custom:
+        _tell_own_versions(schemas, {("", "v1"), *((gvr.group, gvr.version) for gvr, _ in served)})
     return {
         "openapi": "3.0.0",
         "info": dict(_CUSTOM_INFO if custom else _INFO),
@@ -70,8 +74,16 @@ def version_3(
             **({"schemas": schemas} if schemas else {}),
             "securitySchemes": {"BearerToken": dict(_TOKEN)},
         },
-        "security": [{"BearerToken": []}],
     }
+
+
+def _tell_own_versions(schemas: Object, versions: set[tuple[str, str]]) -> None:
+    """Of what all groups share, tell only that it belongs to those of a document."""
+    for name in _SHARED:
+        if name in schemas:
+            kinds = schemas[name]["x-kubernetes-group-version-kind"]
+            own = [kind for kind in kinds if (kind["group"], kind["version"]) in versions]
+            schemas[name]["x-kubernetes-group-version-kind"] = own
 
 
 def _paths(served: Served, render: Any, render_parameter: Any, paths: Object) -> Object:
@@ -86,7 +98,7 @@ def _paths(served: Served, render: Any, render_parameter: Any, paths: Object) ->
             common &= _taken(operation)
         item = {operation.method: render(operation, common) for operation in members}
         if common:
-            ordered = sorted(common, key=lambda parameter: parameter.name)
+            ordered = sorted(common, key=lambda parameter: (parameter.name, parameter.place))
             item["parameters"] = [render_parameter(parameter) for parameter in ordered]
         paths[path] = item
     return dict(sorted(paths.items()))
@@ -138,7 +150,7 @@ def _head(operation: Operation) -> Object:
 def _produced(operation: Operation) -> list[str]:
     """The media types of an answer; protobuf only for kinds that are built in."""
     if not operation.answer:
-        return ["*/*"]
+        return list(_LOG_TYPES) if operation.action != "connect" else ["*/*"]
     media_types = ["application/json", "application/yaml"]
     if definitions.definition_name(operation.gvr.api_version, operation.gvr.kind) is None:
         return media_types
@@ -147,7 +159,7 @@ def _produced(operation: Operation) -> list[str]:
 
 def _own(operation: Operation, common: set[Parameter]) -> list[Parameter]:
     """What an operation takes beside what all of its path's take."""
-    return sorted(_taken(operation) - common, key=lambda parameter: parameter.name)
+    return sorted(_taken(operation) - common, key=lambda parameter: (parameter.name, parameter.place))
 
 
 def _parameter_2(parameter: Parameter) -> Object:

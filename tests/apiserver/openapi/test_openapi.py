@@ -167,3 +167,30 @@ async def test_watches_have_their_old_paths(openapi):
         "namespaces/{namespace}/deployments/{name}": "watchAppsV1NamespacedDeployment",
     }
     assert found["deployments"]["x-kubernetes-action"] == "watchlist"
+
+
+async def test_what_all_groups_share_belongs_to_the_documents_own_versions(openapi):
+    schemas = orjson.loads((await get(openapi, "/openapi/v3/apis/apps/v1")).body)["components"]["schemas"]
+    for name in ("DeleteOptions", "WatchEvent"):
+        kinds = schemas[f"io.k8s.apimachinery.pkg.apis.meta.v1.{name}"]["x-kubernetes-group-version-kind"]
+        assert {(kind["group"], kind["version"]) for kind in kinds} == {("", "v1"), ("apps", "v1")}
+
+
+async def test_defaults(openapi):
+    schemas = orjson.loads((await get(openapi, "/openapi/v3/api/v1")).body)["components"]["schemas"]
+
+    def default(kind: str, field: str) -> object:
+        return schemas[f"io.k8s.api.core.v1.{kind}"]["properties"][field].get("default", "none")
+
+    assert default("LocalObjectReference", "name") == ""
+    assert default("ServicePort", "targetPort") == "none"
+    assert default("ContainerStatus", "state") == {}
+    assert default("Container", "name") == ""
+    assert schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"]["description"]
+
+
+async def test_enumerations_of_a_map_are_of_its_values(openapi):
+    schemas = orjson.loads((await get(openapi, "/openapi/v3/api/v1")).body)["components"]["schemas"]
+    statuses = schemas["io.k8s.api.core.v1.PersistentVolumeClaimStatus"]["properties"]["allocatedResourceStatuses"]
+    assert "enum" not in statuses
+    assert "NodeResizePending" in statuses["additionalProperties"]["enum"]
