@@ -6,8 +6,8 @@ Source: `pkg/registry/authorization/util/helpers.go`, `pkg/apis/authorization/va
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from pilothouse.api import names
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, required
@@ -22,6 +22,7 @@ from pilothouse.api.selector import (
 )
 from pilothouse.api.status import BadRequest
 
+_Understood = TypeVar("_Understood")
 _OPERATORS = {
     "In": Operator.IN,
     "NotIn": Operator.NOT_IN,
@@ -40,46 +41,47 @@ class Selected(NamedTuple):
 
 def fields(selector: Mapping[str, Any] | None) -> Selected:
     """Of FieldSelectorAttributes."""
-    if not selector:
-        return Selected()
-    if requirements := selector.get("requirements"):
-        understood, is_faulty = [], False
-        for each in requirements:
-            operator: str | None = _FIELD_OPERATORS.get(each.get("operator", ""))
-            values: list[str] = each.get("values") or []
-            if operator is None or len(values) != 1:
-                is_faulty = True
-            else:
-                understood.append(FieldRequirement(each.get("key", ""), operator, values[0]))
-        return Selected(str(FieldSelector(understood)), is_faulty)
-    raw = selector.get("rawSelector", "")
-    try:
-        parse_fields(raw)
-    except BadRequest:
-        return Selected("", True)
-    return Selected(raw)
+    return _selected(selector, _field_requirement, FieldSelector, parse_fields)
 
 
 def labels(selector: Mapping[str, Any] | None) -> Selected:
     """Of LabelSelectorAttributes."""
+    return _selected(selector, _label_requirement, LabelSelector, parse_labels)
+
+
+def _selected(
+    selector: Mapping[str, Any] | None,
+    understand: Callable[[Mapping[str, Any]], _Understood | None],
+    join: Callable[[list[_Understood]], object],
+    parse: Callable[[str], object],
+) -> Selected:
     if not selector:
         return Selected()
     if requirements := selector.get("requirements"):
-        understood, is_faulty = [], False
-        for each in requirements:
-            operator = _OPERATORS.get(each.get("operator", ""))
-            found = Requirement(each.get("key", ""), operator or Operator.EXISTS, tuple(each.get("values") or ()))
-            if operator is None or found.faults(Path()):
-                is_faulty = True
-            else:
-                understood.append(found)
-        return Selected(str(LabelSelector(understood)), is_faulty)
+        understood = [found for each in requirements if (found := understand(each)) is not None]
+        return Selected(str(join(understood)), len(understood) < len(requirements))
     raw = selector.get("rawSelector", "")
     try:
-        parse_labels(raw)
+        parse(raw)
     except BadRequest:
         return Selected("", True)
     return Selected(raw)
+
+
+def _field_requirement(written: Mapping[str, Any]) -> FieldRequirement | None:
+    operator = _FIELD_OPERATORS.get(written.get("operator", ""))
+    values: list[str] = written.get("values") or []
+    if operator is None or len(values) != 1:
+        return None
+    return FieldRequirement(written.get("key", ""), operator, values[0])
+
+
+def _label_requirement(written: Mapping[str, Any]) -> Requirement | None:
+    operator = _OPERATORS.get(written.get("operator", ""))
+    if operator is None:
+        return None
+    found = Requirement(written.get("key", ""), operator, tuple(written.get("values") or ()))
+    return None if found.faults(Path()) else found
 
 
 def error_of(kind: str, selected: Selected) -> str:
