@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from ipaddress import ip_interface
 from typing import Any
 
@@ -101,13 +102,7 @@ def validate_class(device_class: Part) -> list[FieldError]:
     errors: Errors = []
     spec = device_class.get("spec") or {}
     check_selectors(spec.get("selectors") or (), _SPEC.child("selectors"), errors)
-    check_items(
-        spec.get("config") or (),
-        _MANY,
-        lambda one, here: check_configuration(one, here, errors),
-        _SPEC.child("config"),
-        errors,
-    )
+    _check_list(spec, "config", _MANY, check_configuration, _SPEC, errors)
     name = spec.get("extendedResourceName")
     if name is not None and not is_extended(name):
         text = "must be a valid extended resource name"
@@ -118,27 +113,25 @@ def validate_class(device_class: Part) -> list[FieldError]:
 def _check_claim_spec(spec: Part, path: Path, errors: Errors) -> None:
     devices, path = spec.get("devices") or {}, path.child("devices")
     requests = _names(devices)
-    check_items(
-        devices.get("requests") or (),
-        _MANY,
-        lambda one, here: _check_request(one, here, errors),
-        path.child("requests"),
-        errors,
-        key=_name,
-    )
-    check_items(
-        devices.get("constraints") or (),
-        _MANY,
-        lambda one, here: _check_constraint(one, requests, here, errors),
-        path.child("constraints"),
-        errors,
-    )
+    _check_list(devices, "requests", _MANY, _check_request, path, errors, key=_name)
+    _check_list(devices, "constraints", _MANY, partial(_check_constraint, requests), path, errors)
+    _check_list(devices, "config", _MANY, partial(_check_config, requests), path, errors)
 
-    def check_config(config: Part, here: Path) -> None:
-        _check_references(config, requests, here, errors)
-        check_configuration(config, here, errors)
 
-    check_items(devices.get("config") or (), _MANY, check_config, path.child("config"), errors)
+def _check_list(
+    part: Part,
+    field: str,
+    limit: int,
+    check: Callable[[Any, Path, Errors], None],
+    path: Path,
+    errors: Errors,
+    *,
+    key: Callable[[Any], Hashable] | None = None,
+) -> None:
+    """What `check_items` says of the list that is a field of `part`."""
+    check_items(
+        part.get(field) or (), limit, lambda one, at: check(one, at, errors), path.child(field), errors, key=key
+    )
 
 
 def _name(request: Part) -> str:
@@ -159,12 +152,12 @@ def _check_request(request: Part, path: Path, errors: Errors) -> None:
     elif exactly is not None:
         _check_exact(exactly, path.child("exactly"), errors)
     else:
+        _check_list(request, "firstAvailable", 8, _check_alternative, path, errors, key=_name)
 
-        def check(one: Part, here: Path) -> None:
-            check_name(names.dns_label, _name(one), here.child("name"), errors)
-            _check_exact(one, here, errors)
 
-        check_items(first or (), 8, check, path.child("firstAvailable"), errors, key=_name)
+def _check_alternative(request: Part, path: Path, errors: Errors) -> None:
+    check_name(names.dns_label, _name(request), path.child("name"), errors)
+    _check_exact(request, path, errors)
 
 
 def _check_exact(request: Part, path: Path, errors: Errors) -> None:
@@ -184,13 +177,7 @@ def _check_exact(request: Part, path: Path, errors: Errors) -> None:
             errors.append(invalid(path.child("count"), count, "must be greater than zero"))
     else:
         errors.append(not_supported(path.child("allocationMode"), mode, ("All", "ExactCount")))
-    check_items(
-        request.get("tolerations") or (),
-        -1,
-        lambda one, here: _check_toleration(one, here, errors),
-        path.child("tolerations"),
-        errors,
-    )
+    _check_list(request, "tolerations", -1, _check_toleration, path, errors)
 
 
 def _check_toleration(toleration: Part, path: Path, errors: Errors) -> None:
@@ -210,18 +197,16 @@ def _check_toleration(toleration: Part, path: Path, errors: Errors) -> None:
         check_choice(effect, EFFECTS, path.child("effect"), errors)
 
 
-def _check_references(part: Part, requests: Requests, path: Path, errors: Errors) -> None:
-    check_items(
-        part.get("requests") or (),
-        _MANY,
-        lambda one, here: _check_reference(one, requests, here, errors),
-        path.child("requests"),
-        errors,
-        key=str,
-    )
+def _check_config(requests: Requests, config: Part, path: Path, errors: Errors) -> None:
+    _check_references(requests, config, path, errors)
+    check_configuration(config, path, errors)
 
 
-def _check_reference(name: str, requests: Requests, path: Path, errors: Errors) -> None:
+def _check_references(requests: Requests, part: Part, path: Path, errors: Errors) -> None:
+    _check_list(part, "requests", _MANY, partial(_check_reference, requests), path, errors, key=str)
+
+
+def _check_reference(requests: Requests, name: str, path: Path, errors: Errors) -> None:
     """`request`, or `request/alternative`."""
     parts = name.split("/")
     if len(parts) > 2:
@@ -233,8 +218,8 @@ def _check_reference(name: str, requests: Requests, path: Path, errors: Errors) 
         errors.append(invalid(path, name, _REFERENCE))
 
 
-def _check_constraint(constraint: Part, requests: Requests, path: Path, errors: Errors) -> None:
-    _check_references(constraint, requests, path, errors)
+def _check_constraint(requests: Requests, constraint: Part, path: Path, errors: Errors) -> None:
+    _check_references(requests, constraint, path, errors)
     for field in ("matchAttribute", "distinctAttribute"):
         if (name := constraint.get(field)) is not None:
             check_attribute_name(name, path.child(field), errors, needs_domain=True)
@@ -247,14 +232,7 @@ def validate_claim_status_update(new: Part, old: Part) -> list[FieldError]:
     errors: Errors = []
     status, before = new.get("status") or {}, old.get("status") or {}
     reserved, path = status.get("reservedFor") or [], _STATUS.child("reservedFor")
-    check_items(
-        reserved,
-        256,
-        lambda one, here: _check_consumer(one, here, errors),
-        path,
-        errors,
-        key=lambda one: one.get("uid", ""),
-    )
+    _check_list(status, "reservedFor", 256, _check_consumer, _STATUS, errors, key=lambda one: one.get("uid", ""))
     allocation = status.get("allocation")
     allocated = {_device_of(one) for one in _results(allocation)}
     check_items(
@@ -321,25 +299,26 @@ def _check_share(part: Part, path: Path, errors: Errors) -> None:
 def _check_allocation(allocation: Part, requests: Requests, path: Path, errors: Errors) -> None:
     devices, here = allocation.get("devices") or {}, path.child("devices")
 
-    def check_result(result: Part, one: Path) -> None:
-        _check_reference(result.get("request", ""), requests, one.child("request"), errors)
-        _check_place(result, one, errors)
-        check_binding(result, one, errors)
-        _check_share(result, one, errors)
-
-    def check_config(config: Part, one: Path) -> None:
-        source = config.get("source", "")
-        if not source:
-            errors.append(required(one.child("source")))
-        else:
-            check_choice(source, ("FromClaim", "FromClass"), one.child("source"), errors)
-        _check_references(config, requests, one, errors)
-        check_configuration(config, one, errors)
-
-    check_items(devices.get("results") or (), _MANY, check_result, here.child("results"), errors)
-    check_items(devices.get("config") or (), 2 * _MANY, check_config, here.child("config"), errors)
+    _check_list(devices, "results", _MANY, partial(_check_result, requests), here, errors)
+    _check_list(devices, "config", 2 * _MANY, partial(_check_allocated_config, requests), here, errors)
     if (selector := allocation.get("nodeSelector")) is not None:
         check_node_selector(selector, path.child("nodeSelector"), errors)
+
+
+def _check_result(requests: Requests, result: Part, path: Path, errors: Errors) -> None:
+    _check_reference(requests, result.get("request", ""), path.child("request"), errors)
+    _check_place(result, path, errors)
+    check_binding(result, path, errors)
+    _check_share(result, path, errors)
+
+
+def _check_allocated_config(requests: Requests, config: Part, path: Path, errors: Errors) -> None:
+    source = config.get("source", "")
+    if not source:
+        errors.append(required(path.child("source")))
+    else:
+        check_choice(source, ("FromClaim", "FromClass"), path.child("source"), errors)
+    _check_config(requests, config, path, errors)
 
 
 def _check_device(device: Part, allocated: set[tuple[str, str, str, str]], path: Path, errors: Errors) -> None:
@@ -357,14 +336,7 @@ def _check_device(device: Part, allocated: set[tuple[str, str, str, str]], path:
     for field, limit in (("interfaceName", 256), ("hardwareAddress", 128)):
         if len(network.get(field, "").encode()) > limit:
             errors.append(too_long(here.child(field), limit))
-    check_items(
-        network.get("ips") or (),
-        16,
-        lambda one, at: _check_interface_address(one, at, errors),
-        here.child("ips"),
-        errors,
-        key=str,
-    )
+    _check_list(network, "ips", 16, _check_interface_address, here, errors, key=str)
 
 
 def _check_interface_address(text: str, path: Path, errors: Errors) -> None:
