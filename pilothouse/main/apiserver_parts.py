@@ -32,6 +32,7 @@ from pilothouse.apiserver.fairness.controller import DEFAULT_SEATS, Fairness
 from pilothouse.apiserver.health import Check, Health, Outcomes, Progress, answering, ping, running
 from pilothouse.apiserver.lifecycle import Lifecycle
 from pilothouse.apiserver.masters import Masters
+from pilothouse.apiserver.metrics import caches
 from pilothouse.apiserver.metrics.amounts import Amounts
 from pilothouse.apiserver.metrics.page import Page
 from pilothouse.apiserver.node_ports import DEFAULT_NODE_PORTS, NodePorts
@@ -241,7 +242,7 @@ class _Parts:
         amounts = Amounts(server, self._clock)
         fairness.stored, fairness.watchers = amounts.stored, amounts.watchers
         server.metrics.add(fairness.families)
-        server.metrics.add(amounts.families)
+        server.metrics.add(lambda: caches.families(server.cachers.opened()))
         await fairness.open()
         server.background.append(lambda: fairness.run(server))
         self._progress.done(*hooks_of(Phase.FLOW_CONTROL))

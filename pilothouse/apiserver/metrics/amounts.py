@@ -1,22 +1,15 @@
-"""How much there is of each kind, and what its cache has done: for flow control's estimates and for `/metrics`.
-
-Source: apiserver `pkg/storage/etcd3/metrics`, `pkg/storage/cacher/metrics`.
-"""
+"""How much there is of the kind that a request is for: what flow control estimates its width from."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.fairness.work import Stored
 from pilothouse.apiserver.route import RequestInfo
 from pilothouse.kit.clock import Clock
-from pilothouse.kit.metrics import Family
 from pilothouse.store.cacher import Cacher
 
 _FRESH_S = 60.0
 _SAMPLE = 100
-_DIGITS = 10**15
 
 
 class Amounts:
@@ -49,79 +42,3 @@ class Amounts:
     def _cacher(self, info: RequestInfo) -> Cacher | None:
         endpoint = self._server.served(info.api_group, info.api_version, info.resource)
         return None if endpoint is None else endpoint.opened
-
-    def families(self) -> Iterable[Family]:
-        """For `/metrics`."""
-        objects = Family(
-            "apiserver_resource_objects",
-            "gauge",
-            "[ALPHA] Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will "
-            "be -1.",
-        )
-        old_objects = Family(
-            "apiserver_storage_objects",
-            "gauge",
-            "[STABLE] [DEPRECATED, consider using apiserver_resource_objects instead] Number of stored objects at the time of last "
-            "check split by kind. In case of a fetching error, the value will be -1.",
-        )
-        sizes = Family(
-            "apiserver_resource_size_estimate_bytes",
-            "gauge",
-            "[ALPHA] Estimated size of stored objects in database. Estimate is based on sum of last observed sizes of serialized "
-            "objects. In case of a fetching error, the value will be -1.",
-        )
-        rows = (
-            (
-                "apiserver_init_events_total",
-                "counter",
-                "Counter of init events processed in watch cache broken by resource type.",
-            ),
-            ("apiserver_storage_events_received_total", "counter", "Number of etcd events received split by kind."),
-            (
-                "apiserver_watch_cache_events_received_total",
-                "counter",
-                "Counter of events received in watch cache broken by resource type.",
-            ),
-            (
-                "apiserver_watch_cache_events_dispatched_total",
-                "counter",
-                "Counter of events dispatched in watch cache broken by resource type.",
-            ),
-            (
-                "apiserver_terminated_watchers_total",
-                "counter",
-                "Counter of watchers closed due to unresponsiveness broken by resource type.",
-            ),
-            (
-                "apiserver_watch_cache_initializations_total",
-                "counter",
-                "Counter of watch cache initializations broken by resource type.",
-            ),
-            (
-                "apiserver_watch_cache_resource_version",
-                "gauge",
-                "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant "
-                "digits.",
-            ),
-        )
-        cached = [
-            Family(name, kind, f"[{'BETA' if 'storage' in name else 'ALPHA'}] {help}") for name, kind, help in rows
-        ]
-        for cacher in self._server.cachers.opened():
-            gvr = cacher.resource.gvr
-            labels = {"group": gvr.group, "resource": gvr.plural}
-            objects.add(len(cacher), labels)
-            old_objects.add(len(cacher), {"resource": gvr.group_resource})
-            sizes.add(sum(len(each.wire) for each in cacher.list("").items), labels)
-            counts = cacher.counts
-            values = (
-                counts.initial,
-                counts.received,
-                counts.received,
-                counts.dispatched,
-                counts.cut_off,
-                counts.opened,
-            )
-            for family, value in zip(cached, (*values, cacher.revision % _DIGITS), strict=True):
-                family.add(value, labels)
-        return objects, old_objects, sizes, *cached
