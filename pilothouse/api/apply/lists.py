@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilothouse.api.apply.elements import SELF, Element, of_keys, of_value
-from pilothouse.api.apply.node import LEAF, MISSING, Node, descend, with_self
-from pilothouse.api.apply.sets import FieldSet
+from pilothouse.api.apply.node import LEAF, MISSING, Node, descend
+from pilothouse.api.apply.sets import FieldSet, with_self
 
 
 class ItemsNode(Node):
@@ -81,7 +81,7 @@ class ItemsNode(Node):
         result: FieldSet = {element: {} for element in more}
         node = self.item
         for element, item in once.items():
-            result[element] = {} if node.is_leaf or not item else with_self(node.applied(item))
+            result[element] = {} if node.is_leaf or not item else with_self(node.applied(item) or {})
         return result or None
 
     def merge(self, old: Any, new: Any) -> Any:

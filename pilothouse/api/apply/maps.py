@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pilothouse.api.apply.elements import SELF
-from pilothouse.api.apply.node import LEAF, MISSING, Node, descend, with_self
-from pilothouse.api.apply.sets import FieldSet
+from pilothouse.api.apply.node import LEAF, MISSING, Node, descend
+from pilothouse.api.apply.sets import FieldSet, with_self
 
 
 class MapNode(Node):
@@ -49,7 +49,7 @@ class MapNode(Node):
         result: FieldSet = {}
         for name, child in value.items():
             node = self._node(child)
-            result[f"f:{name}"] = {} if node.is_leaf or not child else with_self(node.applied(child))
+            result[f"f:{name}"] = {} if node.is_leaf or not child else with_self(node.applied(child) or {})
         return result or None
 
     def merge(self, old: Any, new: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pilothouse.api.apply.elements import SELF, Element
+from pilothouse.api.apply.elements import Element
 from pilothouse.api.apply.sets import FieldSet
 
 MISSING: Any = object()
@@ -63,7 +63,3 @@ def descend(element: Element, node: Node, old: Any, new: Any, changed: FieldSet,
         changed[element] = within_changed
     if within_removed:
         removed[element] = within_removed
-
-
-def with_self(fields: FieldSet | None) -> FieldSet:
-    return {SELF: {}, **fields} if fields else {}

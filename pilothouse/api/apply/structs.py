@@ -8,8 +8,8 @@ from typing import Any
 from pilothouse.api.apply.elements import SELF, Element
 from pilothouse.api.apply.lists import KeyedNode, SetNode
 from pilothouse.api.apply.maps import DEDUCED, MapNode, keys_removed
-from pilothouse.api.apply.node import LEAF, MISSING, Node, descend, with_self
-from pilothouse.api.apply.sets import FieldSet
+from pilothouse.api.apply.node import LEAF, MISSING, Node, descend
+from pilothouse.api.apply.sets import FieldSet, with_self
 from pilothouse.api.schema.types import Field, ListOf, MapOf, Scalar, Struct, Type, struct_of
 
 _KEY_DEFAULTS = {
@@ -93,7 +93,7 @@ class StructNode(Node):
             entry = table.get(name)
             if entry is None:
                 element, node = self.node_at(name, child)
-                result[element] = {} if node.is_leaf else with_self(node.applied(child))
+                result[element] = {} if node.is_leaf else with_self(node.applied(child) or {})
                 continue
             element, node = entry
             if node.is_leaf or child is None or child == {}:
