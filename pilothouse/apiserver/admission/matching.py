@@ -12,7 +12,7 @@ from typing import Any
 from pilothouse.api import gvr as kinds
 from pilothouse.api import status
 from pilothouse.api.gvr import GVR
-from pilothouse.api.meta import labels_of
+from pilothouse.api.meta import Object, labels_of
 from pilothouse.api.resource import Resource
 from pilothouse.api.selector import LabelSelector, from_object
 from pilothouse.apiserver.attributes import Attributes
@@ -76,7 +76,7 @@ class Rule:
             return False
         if self.scope == "*":
             return True
-        is_namespaced = bool(attributes.namespace) and not _is_namespace(gvr)
+        is_namespaced = bool(attributes.namespace) and not is_namespace(gvr)
         return is_namespaced is (self.scope == "Namespaced")
 
 
@@ -84,7 +84,7 @@ def _has(wanted: frozenset[str], value: str) -> bool:
     return "*" in wanted or value in wanted
 
 
-def _is_namespace(gvr: GVR) -> bool:
+def is_namespace(gvr: GVR) -> bool:
     return gvr.plural == "namespaces" and not gvr.group
 
 
@@ -145,16 +145,21 @@ class Match:
         return False
 
     async def _selects_namespace(self, attributes: Attributes, objects: Objects) -> bool:
-        is_namespace = _is_namespace(attributes.resource.gvr)
-        if is_namespace and not attributes.subresource and attributes.obj is not None:
+        of_namespace = is_namespace(attributes.resource.gvr)
+        if of_namespace and not attributes.subresource and attributes.obj is not None:
             return self.namespaces.matches(labels_of(attributes.obj))
-        name = attributes.name if is_namespace else attributes.namespace
+        name = attributes.name if of_namespace else attributes.namespace
         if not name:
             return True
-        namespace = await objects.get(kinds.NAMESPACES, "", name)
-        if namespace is None:
-            raise status.not_found("namespaces", "", name)
-        return self.namespaces.matches(labels_of(namespace))
+        return self.namespaces.matches(labels_of(await existing_namespace(objects, name)))
+
+
+async def existing_namespace(objects: Objects, name: str) -> Object:
+    """Raises NotFound."""
+    namespace = await objects.get(kinds.NAMESPACES, "", name)
+    if namespace is None:
+        raise status.not_found("namespaces", "", name)
+    return namespace
 
 
 def versions_of(resource: Resource) -> Sequence[GVR]:

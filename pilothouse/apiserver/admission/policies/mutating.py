@@ -24,6 +24,7 @@ from pilothouse.apiserver.admission.policies.source import (
     Policies,
     Policy,
     PolicyError,
+    namespace_object,
     params_of,
 )
 from pilothouse.apiserver.admission.redraft import redraft
@@ -86,7 +87,7 @@ class MutatingAdmissionPolicy(Plugin):
             except ConfigurationError as error:
                 self._refuse(policy, binding, error, refusals)
                 continue
-            namespace = await self._namespace(attributes)
+            namespace = await namespace_object(attributes, self._objects)
             for param in params:
                 key = f"policy {policy.name}/{binding.name}/{name_of(param) if param else ''}"
                 if rounds.is_second and key not in rounds.again:
@@ -177,15 +178,6 @@ class MutatingAdmissionPolicy(Plugin):
     def _refuse(self, policy: Policy, binding: Binding, why: object, refusals: list[str]) -> None:
         if not policy.fails_open:
             refusals.append(f"policy '{policy.name}' with binding '{binding.name}' denied request: {why}")
-
-    async def _namespace(self, attributes: Attributes) -> Mapping[str, Any] | None:
-        gvr = attributes.resource.gvr
-        if not attributes.namespace or (gvr.plural == "namespaces" and not gvr.group):
-            return None
-        namespace = await self._objects.get(kinds.NAMESPACES, "", attributes.namespace)
-        if namespace is None:
-            raise status.not_found("namespaces", "", attributes.namespace)
-        return namespace
 
 
 def _expression(mutation: Mapping[str, Any]) -> tuple[str, str]:

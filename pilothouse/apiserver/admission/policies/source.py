@@ -10,7 +10,8 @@ from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object, labels_of, name_of, namespace_of
 from pilothouse.api.resource import Resource
 from pilothouse.api.selector import from_object
-from pilothouse.apiserver.admission.matching import Match
+from pilothouse.apiserver.admission.matching import Match, existing_namespace, is_namespace
+from pilothouse.apiserver.attributes import Attributes
 from pilothouse.apiserver.objects import Objects
 
 _EXCLUDED = frozenset(
@@ -177,3 +178,10 @@ async def params_of(policy: Policy, binding: Binding, namespace: str, find: Find
     if not found and reference.get("parameterNotFoundAction") == "Deny":
         raise ConfigurationError("no params found for policy binding with `Deny` parameterNotFoundAction")
     return found
+
+
+async def namespace_object(attributes: Attributes, objects: Objects) -> Object | None:
+    """What `namespaceObject` stands for: None in writes of namespaces and outside of any. Raises NotFound."""
+    if not attributes.namespace or is_namespace(attributes.resource.gvr):
+        return None
+    return await existing_namespace(objects, attributes.namespace)

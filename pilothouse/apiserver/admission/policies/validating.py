@@ -21,6 +21,7 @@ from pilothouse.apiserver.admission.policies.source import (
     Policies,
     Policy,
     PolicyError,
+    namespace_object,
     params_of,
 )
 from pilothouse.apiserver.attributes import Attributes
@@ -80,7 +81,7 @@ class ValidatingAdmissionPolicy(Plugin):
                 if not policy.fails_open:
                     refusals.append(_Refusal(policy.name, binding.name, f"failed to configure binding: {error}"))
                 continue
-            namespace = await self._namespace(attributes)
+            namespace = await namespace_object(attributes, self._objects)
             for param in params:
                 values = {
                     **await self._expressions.values(attributes, gvr),
@@ -142,15 +143,6 @@ class ValidatingAdmissionPolicy(Plugin):
             texts = published.setdefault(key, [])
             if value[:MAX_ANNOTATION] not in texts:
                 texts.append(value[:MAX_ANNOTATION])
-
-    async def _namespace(self, attributes: Attributes) -> Mapping[str, Any] | None:
-        gvr = attributes.resource.gvr
-        if not attributes.namespace or (gvr.plural == "namespaces" and not gvr.group):
-            return None
-        namespace = await self._objects.get(kinds.NAMESPACES, "", attributes.namespace)
-        if namespace is None:
-            raise status.not_found("namespaces", "", attributes.namespace)
-        return namespace
 
 
 def _refused(attributes: Attributes, refusal: _Refusal) -> status.StatusError:
