@@ -181,14 +181,18 @@ class Registry:
 
     # Update
 
-    async def update(self, change: Change, write: Write, *, check: Check | None = None) -> bytes:
+    async def update(self, change: Change, write: Write, *, check: Check | None = None, is_pure: bool = False) -> bytes:
         """Change an object by `change`; its wire form. `check` validates a subresource that the kind's declaration does not know.
 
+        With `is_pure`, `change` leaves the object that it is given as it is, and its draft shares nothing with it but, in a write of
+        the status, what `change` has not touched.
 
         If the new object has a resourceVersion it must be the present one. Raises NotFound, Conflict, Invalid and what admission and
         `change` raise.
         """
-        return await self._retry(write, lambda present: self._update_once(present, change, write, check), _is_other)
+        return await self._retry(
+            write, lambda present: self._update_once(present, change, write, check, is_pure=is_pure), _is_other
+        )
 
     async def change(self, change: Change, write: Write) -> bytes:
         """The same for what the server itself decides, such as a binding: not admitted, not validated, no new generation."""
@@ -236,10 +240,19 @@ class Registry:
         draft = await change(await self._load(present))
         return await self._replace(present, draft, await self._load(present), write)
 
-    async def _update_once(self, present: Cached, change: Change, write: Write, check: Check | None = None) -> bytes:
+    async def _update_once(
+        self, present: Cached, change: Change, write: Write, check: Check | None, *, is_pure: bool
+    ) -> bytes:
         resource = self.resource
         old = await self._load(present)
-        draft = await change(self._read(present) if self._translation is None else json_copy(old))
+        if is_pure:
+            draft = await change(old)
+            for key in ("metadata", "status"):
+                part = draft.get(key)
+                if part is not None and part is old.get(key):
+                    draft[key] = dict(part)
+        else:
+            draft = await change(self._read(present) if self._translation is None else json_copy(old))
         metadata = draft.setdefault("metadata", {})
         self._check_identity(metadata, present, old, write)
         self._isolate(draft, old, write)

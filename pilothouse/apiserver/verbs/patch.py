@@ -45,5 +45,7 @@ async def patch(call: Call, endpoint: Endpoint, now: float) -> Response:
         return draft
 
     warned = len(call.warnings)
-    wire = await registry.update(change, write)
+    # What a patch leaves alone is the present object's own, which is right for who writes nothing but the status.
+    is_pure = info.subresource == "status" and not endpoint.is_converted and not endpoint.is_custom
+    wire = await registry.update(change, write, is_pure=is_pure)
     return await object_response(call, endpoint, 200, wire, now)

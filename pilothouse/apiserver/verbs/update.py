@@ -55,7 +55,7 @@ async def update(call: Call, endpoint: Endpoint, now: float) -> Response:
         return obj
 
     try:
-        wire = await registry.update(replace, write)
+        wire = await registry.update(replace, write, is_pure=True)
     except NotFound:
         if not endpoint.resource.create_on_update or info.subresource:
             raise
