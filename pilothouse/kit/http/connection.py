@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol
 
 from pilothouse.kit.clock import Clock
+from pilothouse.kit.http.body_writer import BodyWriter, close_body
 from pilothouse.kit.http.feed import Feed, FeedWriter, Rounds
 from pilothouse.kit.http.head import HeaderNames, response_head
 from pilothouse.kit.http.limits import Limits
@@ -29,7 +30,6 @@ log = get_logger("pilothouse.http")
 
 _COPY_LIMIT_BYTES = 64 * 1024
 """A body up to this size is copied behind its headers so that both leave in one write."""
-_PIECE_BYTES = 256 * 1024
 _LINGER_BYTES = 16 * 1024 * 1024
 """How much of a refused request is read, and dropped, before the connection is cut off."""
 
@@ -63,11 +63,12 @@ class Connection(asyncio.Protocol):
     """A client's connection, owned by its server."""
 
     __slots__ = (
+        "_body",
         "_disconnected",
-        "_drained",
-        "_feed",
         "_is_closing",
+        "_is_paused",
         "_is_refused",
+        "_is_taken_over",
         "_leftover",
         "_linger_bytes",
         "_loop",
@@ -77,7 +78,6 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_refusal",
         "_server",
-        "_streaming",
         "_task",
         "_transport",
         "_working",
@@ -96,12 +96,14 @@ class Connection(asyncio.Protocol):
         self._queue: deque[tuple[Request, bool]] = deque()
         self._queued_bytes = 0
         self._working = False
-        self._streaming = False
+        self._is_taken_over = False
         self._task: asyncio.Task[None] | None = None
-        self._feed: FeedWriter | None = None
+        self._body: FeedWriter | BodyWriter | None = None
+        """Writes what is streamed now."""
         self._is_closing = False
         self._leftover: bytearray | None = None
-        self._drained: asyncio.Event | None = None
+        self._is_paused = False
+        """Whether the client does not read what was written to it."""
         self._disconnected = asyncio.Event()
         self.deadline = math.inf
         """When the server calls `expire`, by its clock's monotonic time."""
@@ -137,12 +139,10 @@ class Connection(asyncio.Protocol):
         self._disconnected.set()
         self._is_closing = True
         self._queue.clear()
-        if self._drained is not None:
-            self._drained.set()
         if self._task is not None:
             self._task.cancel()
-        if self._feed is not None:
-            self._feed.drop()
+        if self._body is not None:
+            self._body.drop()
         self._reader.close()
         self._server.forget(self)
 
@@ -171,17 +171,15 @@ class Connection(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        self._drained = asyncio.Event()
-        if self._feed is not None:
-            self._feed.is_paused = True
+        self._is_paused = True
+        if self._body is not None:
+            self._body.pause()
         self.deadline = self._server.clock.monotonic() + self._server.limits.write_timeout_s
 
     def resume_writing(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
-        if self._feed is not None:
-            self._feed.resume()
+        self._is_paused = False
+        if self._body is not None:
+            self._body.resume()
         self.deadline = math.inf if self._working else self._idle_deadline()
 
     # Reader's calls
@@ -245,9 +243,9 @@ class Connection(asyncio.Protocol):
         if self._is_closing and self._disconnected.is_set():
             response.over()
             if not isinstance(body, bytes):
-                self._server.spawn(_close(body))
+                self._server.spawn(close_body(body))
         elif response.takeover is not None:
-            self._streaming = True
+            self._is_taken_over = True
             self._task = self._server.spawn(self._take_over(response))
         elif isinstance(body, bytes):
             head = self._head(response, keep_alive, f"content-length: {len(body)}\r\n")
@@ -256,11 +254,11 @@ class Connection(asyncio.Protocol):
             elif len(body) <= _COPY_LIMIT_BYTES:
                 self._server.outbox.put(self._transport, head + body)
             else:
-                self._write_large(head, body)
+                self._server.outbox.write_large(self._transport, head, body, in_pieces=self._peer.is_tls)
             self._done(keep_alive)
         elif request.method == "HEAD":
             self._write(self._head(response, keep_alive, ""))
-            self._server.spawn(_close(body))
+            self._server.spawn(close_body(body))
             response.over()
             self._done(keep_alive)
         else:
@@ -271,74 +269,32 @@ class Connection(asyncio.Protocol):
         is_chunked = not has_length and self._reader.version != "1.0"
         keep_alive = keep_alive and (is_chunked or has_length)
         self._write(self._head(response, keep_alive, "transfer-encoding: chunked\r\n" if is_chunked else ""))
-        self._streaming = True
-        if not isinstance(body, Feed):
-            self._task = self._server.spawn(self._send(request, response, body, is_chunked, keep_alive))
-            return
 
         def finished() -> None:
-            self._streaming = False
-            self._feed = None
+            self._body = None
             self._done(keep_alive)
 
-        self._feed = FeedWriter(
-            body,
-            self._transport,
-            self._server.rounds,
-            closed=response.over,
-            finished=finished,
-            is_chunked=is_chunked,
-        )
-        self._feed.is_paused = self._drained is not None
-        if self._server.stopping:
-            self._feed.end()
+        server, transport, over = self._server, self._transport, response.over
+        if isinstance(body, Feed):
+            feed = self._body = FeedWriter(
+                body, transport, server.rounds, closed=over, finished=finished, is_chunked=is_chunked
+            )
+            if self._is_paused:
+                feed.pause()
+            if server.stopping:
+                feed.end()
+            else:
+                feed.wake()
         else:
-            self._feed.wake()
-
-    def _write_large(self, head: bytes, body: bytes) -> None:
-        self._server.outbox.flush()
-        if not self._peer.is_tls:
-            self._transport.writelines((head, body))
-            return
-        # Encrypting a large body at once makes OpenSSL grow one buffer to its size, copy by copy.
-        view = memoryview(body)
-        self._transport.writelines((head, view[:_PIECE_BYTES]))
-        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
-            self._transport.write(view[start : start + _PIECE_BYTES])
+            writer = self._body = BodyWriter(
+                body, transport, request, closed=over, finished=finished, is_chunked=is_chunked
+            )
+            if self._is_paused:
+                writer.pause()
+            writer.start(server.spawn)
 
     def _head(self, response: Response, keep_alive: bool, length_line: str) -> bytes:
         return response_head(response, self._server.date, keep_alive=keep_alive, length_line=length_line)
-
-    async def _send(
-        self, request: Request, response: Response, body: AsyncIterator[bytes], is_chunked: bool, keep_alive: bool
-    ) -> None:
-        write = self._transport.write
-        complete = False
-        try:
-            async for chunk in body:
-                if chunk:
-                    write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk)
-                    while self._drained is not None and not self._is_closing:
-                        await self._drained.wait()
-            complete = True
-        except asyncio.CancelledError:
-            # The server ends streams when it stops; the client must see a proper end, not a broken one.
-            complete = self._server.stopping
-        except Exception:
-            log.exception("streamed response failed", method=request.method, path=request.path)
-        finally:
-            await _close(body)
-            response.over()
-            self._streaming = False
-            self._task = None
-            if not self._is_closing and not self._disconnected.is_set():
-                if not complete:
-                    self._transport.abort()
-                else:
-                    if is_chunked:
-                        write(b"0\r\n\r\n")
-                    # What the server itself has cut short is not as long as was said.
-                    self._done(keep_alive and not self._server.stopping)
 
     async def _take_over(self, response: Response) -> None:
         assert response.takeover is not None
@@ -390,7 +346,7 @@ class Connection(asyncio.Protocol):
             self.deadline = self._idle_deadline()
             if held:
                 self.data_received(held)
-        elif self._drained is None:
+        elif not self._is_paused:
             self.deadline = self._idle_deadline()
 
     def _idle_deadline(self) -> float:
@@ -457,9 +413,9 @@ class Connection(asyncio.Protocol):
         """Close after the request in progress; end a stream at once."""
         if not self._working:
             self._close()
-        elif self._feed is not None:
-            self._feed.end()
-        elif self._streaming and self._task is not None:
+        elif self._body is not None:
+            self._body.end()
+        elif self._is_taken_over and self._task is not None:
             self._task.cancel()
 
     def abort(self) -> None:
@@ -467,10 +423,6 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
         if self._task is not None:
             self._task.cancel()
+        if self._body is not None:
+            self._body.drop()
         self._transport.abort()
-
-
-async def _close(body: AsyncIterator[bytes]) -> None:
-    close = getattr(body, "aclose", None)
-    if close is not None:
-        await close()

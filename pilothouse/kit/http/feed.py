@@ -90,7 +90,7 @@ class FeedWriter:
     `closed` is called when nothing more will be sent; `finished` after that, if the body has been sent to its end.
     """
 
-    __slots__ = ("_closed", "_feed", "_finished", "_is_chunked", "_is_over", "_rounds", "_transport", "is_paused")
+    __slots__ = ("_closed", "_feed", "_finished", "_is_chunked", "_is_over", "_is_paused", "_rounds", "_transport")
 
     def __init__(
         self,
@@ -109,14 +109,17 @@ class FeedWriter:
         self._finished = finished
         self._is_chunked = is_chunked
         self._is_over = False
-        self.is_paused = False
-        """Whether the client does not read what was written to it; what comes is kept by the feed meanwhile."""
+        self._is_paused = False
 
     def wake(self) -> None:
         self._rounds.add(self)
 
+    def pause(self) -> None:
+        """The client does not read what was written to it: what comes is kept by the feed."""
+        self._is_paused = True
+
     def resume(self) -> None:
-        self.is_paused = False
+        self._is_paused = False
         self._rounds.add(self)
 
     def send(self) -> None:
@@ -133,7 +136,7 @@ class FeedWriter:
         self._feed.when_more(self.wake)
 
     def _may_write(self) -> bool:
-        return not (self._is_over or self.is_paused)
+        return not (self._is_over or self._is_paused)
 
     def end(self) -> None:
         """End the body properly."""

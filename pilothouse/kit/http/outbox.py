@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+_PIECE_BYTES = 256 * 1024
 _AT_ONCE = 32
 """How many answers may wait, so that the first of a busy turn does not wait for all others."""
 
@@ -28,6 +29,17 @@ class Outbox:
             asyncio.get_running_loop().call_soon(self.flush)
         elif len(waiting) >= _AT_ONCE:
             self.flush()
+
+    def write_large(self, transport: asyncio.Transport, head: bytes, body: bytes, *, in_pieces: bool) -> None:
+        """Write at once, after what waits. `in_pieces` is for TLS: OpenSSL grows a buffer to the size of what it is given, copy by copy."""
+        self.flush()
+        if not in_pieces:
+            transport.writelines((head, body))
+            return
+        view = memoryview(body)
+        transport.writelines((head, view[:_PIECE_BYTES]))
+        for start in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
+            transport.write(view[start : start + _PIECE_BYTES])
 
     def flush(self) -> None:
         """Write what waits, in the order in which it came."""

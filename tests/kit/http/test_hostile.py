@@ -328,7 +328,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_its_stream_closed() ->
     async with Exchange(app, clock=(clock := VirtualClock()), write_buffer_bytes=1000) as exchange:
         _, writer = await exchange.connect()
         writer.write(GOOD)
-        await until(lambda: any(each._drained is not None for each in exchange.server.connections))
+        await until(lambda: any(each._is_paused for each in exchange.server.connections))
         await clock.advance(62)
         await asyncio.wait_for(closed.wait(), 5)
         await settle()
