@@ -20,18 +20,17 @@ from pilothouse.kit.http.limits import Limits
 from pilothouse.kit.http.message import App, Peer, Request, Response
 from pilothouse.kit.http.outbox import Outbox
 from pilothouse.kit.http.peer import peer_of
+from pilothouse.kit.http.refusal import Refusal
 from pilothouse.kit.http.request_reader import RequestReader
 from pilothouse.kit.http.resumed import Resumed
 from pilothouse.kit.http.target import ASTERISK, Malformed
-from pilothouse.kit.http.upgrade import hand_over
+from pilothouse.kit.http.upgrade import hand_over, speak
 from pilothouse.kit.log import get_logger
 
 log = get_logger("pilothouse.http")
 
 _COPY_LIMIT_BYTES = 64 * 1024
 """A body up to this size is copied behind its headers so that both leave in one write."""
-_LINGER_BYTES = 16 * 1024 * 1024
-"""How much of a refused request is read, and dropped, before the connection is cut off."""
 
 
 class Owner(Protocol):
@@ -67,10 +66,8 @@ class Connection(asyncio.Protocol):
         "_disconnected",
         "_is_closing",
         "_is_paused",
-        "_is_refused",
         "_is_taken_over",
         "_leftover",
-        "_linger_bytes",
         "_loop",
         "_peer",
         "_queue",
@@ -90,9 +87,7 @@ class Connection(asyncio.Protocol):
         self._reader: RequestReader = self._new_reader()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made before anything else
         self._peer: Peer
-        self._is_refused = False
-        self._refusal: Malformed | None = None
-        self._linger_bytes: int | None = None
+        self._refusal: Refusal | None = None
         self._queue: deque[tuple[Request, bool]] = deque()
         self._queued_bytes = 0
         self._working = False
@@ -149,8 +144,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._leftover is not None:
             self._hold_back(data)
-        elif self._is_refused:
-            self._drop(len(data))
+        elif self._refusal is not None:
+            if not self._refusal.drop(len(data)):
+                self.abort()
         elif not self._is_closing:
             try:
                 rest = self._reader.feed(data)
@@ -303,11 +299,7 @@ class Connection(asyncio.Protocol):
         self._leftover = None
         self._transport.resume_reading()
         try:
-            await response.takeover(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        except Exception:
-            log.exception("connection that left HTTP failed")
+            await speak(response.takeover, reader, writer)
         finally:
             self._task = None
             self._transport.close()
@@ -329,14 +321,14 @@ class Connection(asyncio.Protocol):
         if self._queue:
             request, keep_alive = self._queue.popleft()
             self._queued_bytes -= len(request.body)
-            if len(self._queue) < self._server.limits.pipelined and not self._is_refused:
+            if len(self._queue) < self._server.limits.pipelined and self._refusal is None:
                 self._transport.resume_reading()
             # From the loop, not from here: answers that come at once must not nest as deep as a client pipelines.
             self._working = True
             self._loop.call_soon(self._work_on, request, keep_alive)
             return
         if self._refusal is not None:
-            self._send_refusal(self._refusal)
+            self._answer_refused(self._refusal)
         elif self._leftover is not None:
             # An upgrade was offered and not taken up: what follows is HTTP again.
             held, self._leftover = bytes(self._leftover), None
@@ -360,34 +352,21 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: Malformed) -> None:
         """Answer a request that cannot be read to its end, after those before it, and close."""
-        self._is_refused = True
-        self._refusal = error
+        self._refusal = Refusal(error)
         if self._is_closing:
             return
         if self._working:
             self._transport.pause_reading()
         else:
-            self._send_refusal(error)
+            self._answer_refused(self._refusal)
 
-    def _send_refusal(self, error: Malformed) -> None:
-        self._refusal = None
-        response = self._server.refusal(error.code, str(error))
+    def _answer_refused(self, refusal: Refusal) -> None:
+        response = self._server.refusal(refusal.error.code, str(refusal.error))
         body = response.body
         assert isinstance(body, bytes)
-        self._write(self._head(response, False, f"content-length: {len(body)}\r\n") + body)
-        # A connection that is closed with bytes unread is reset, and the client may lose the answer: let it send on for a moment.
-        self._linger_bytes = _LINGER_BYTES
+        self._server.outbox.flush()
+        refusal.answer(self._transport, self._head(response, False, f"content-length: {len(body)}\r\n") + body)
         self.deadline = self._server.clock.monotonic() + self._server.limits.linger_s
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._transport.resume_reading()
-
-    def _drop(self, size: int) -> None:
-        """Take no notice of what follows a refused request."""
-        if self._linger_bytes is not None:
-            self._linger_bytes -= size
-            if self._linger_bytes < 0:
-                self.abort()
 
     def _write(self, data: bytes) -> None:
         """Write at once, after all that was answered before."""
@@ -404,7 +383,7 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if self._reader.in_body and not self._working and not self._is_refused and not self._is_closing:
+        if self._reader.in_body and not self._working and self._refusal is None and not self._is_closing:
             self._refuse(Malformed("request did not complete within the allotted timeout", 504))
         else:
             self.abort()

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from pilothouse.kit.http.message import Takeover
+from pilothouse.kit.log import get_logger
+
+log = get_logger("pilothouse.http")
+
 
 class _RawProtocol(asyncio.StreamReaderProtocol):
     """A stream pair's protocol that says when its connection is gone."""
@@ -29,3 +34,13 @@ def hand_over(
     if received:
         reader.feed_data(received)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def speak(takeover: Takeover, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Let `takeover` speak until it returns or fails; a client that goes away is no failure."""
+    try:
+        await takeover(reader, writer)
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    except Exception:
+        log.exception("connection that left HTTP failed")
