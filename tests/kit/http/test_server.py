@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -133,6 +134,23 @@ async def test_chunks_are_sent_as_they_come_and_end_with_the_client() -> None:
         assert await reader.readexactly(8) == b"3\r\ntwo\r\n"
         writer.close()
         await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_a_body_that_fails_is_cut_off() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise RuntimeError("broken")
+
+    async def app(request: Request) -> Response:
+        return Response(200, {}, parts())
+
+    async with Exchange(app) as exchange:
+        reader, writer = await exchange.connect()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        with suppress(ConnectionError):
+            answer = await asyncio.wait_for(reader.read(), 5)
+        assert not answer.endswith(b"0\r\n\r\n")
 
 
 async def test_stopping_ends_streams_properly() -> None:
