@@ -1,9 +1,10 @@
-"""The import layers of docs/architecture.md hold: imports go only downward, and neighbours do not import each other."""
+"""The import layers of docs/architecture.md hold: imports go only downward, not between neighbours, and never in a circle."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def test_imports_go_only_downward(path: Path) -> None:
         parts = name.split(".")
         if parts[0] == "pilothouse" and len(parts) > 1 and (ROOT / parts[1]).is_dir():
             assert parts[1] in ALLOWED[package] | {package}, f"{package}/ must not import {name}"
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not for types only, and not late either."""
+    paths = {path.relative_to(ROOT.parent).with_suffix("").as_posix().replace("/", "."): path for path in modules()}
+    names = {name.removesuffix(".__init__"): name for name in paths}
+    graph = {}
+    for name, path in paths.items():
+        found = {names.get(each) or names.get(each.rpartition(".")[0]) for each in imports(path)}
+        graph[name] = found - {name, None}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_no_module_is_a_drawer() -> None:
