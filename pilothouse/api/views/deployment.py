@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any
 
-from pilothouse.api.view import View
+from pilothouse.api.views.workload import ReplicatedView
 
 NO_LIMIT = 2**31 - 1
 """As a deadline or a history limit: none."""
 
 
-class DeploymentView(View):
+class DeploymentView(ReplicatedView):
     """A Deployment."""
 
     __slots__ = ()
-
-    @property
-    def replicas(self) -> int:
-        return int(self.spec.get("replicas", 1))
-
-    @property
-    def selector(self) -> Mapping[str, Any] | None:
-        return self.spec.get("selector")
-
-    @property
-    def template(self) -> Mapping[str, Any]:
-        template: Mapping[str, Any] = self.spec.get("template") or {}
-        return template
 
     @property
     def strategy(self) -> str:
@@ -42,10 +27,6 @@ class DeploymentView(View):
     @property
     def paused(self) -> bool:
         return bool(self.spec.get("paused"))
-
-    @property
-    def min_ready_s(self) -> int:
-        return int(self.spec.get("minReadySeconds", 0))
 
     @property
     def progress_deadline_s(self) -> int | None:
@@ -84,17 +65,9 @@ class DeploymentView(View):
         return (surge, 1) if surge == 0 and unavailable == 0 else (surge, unavailable)
 
     @property
-    def conditions(self) -> Sequence[Mapping[str, Any]]:
-        return self.status.get("conditions") or ()
-
-    @property
     def collision_count(self) -> int | None:
         count = self.status.get("collisionCount")
         return None if count is None else int(count)
-
-    @property
-    def observed_generation(self) -> int:
-        return int(self.status.get("observedGeneration", 0))
 
 
 def scaled(value: int | str, total: int, *, round_up: bool) -> int:

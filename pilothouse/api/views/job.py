@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilothouse.api import meta
-from pilothouse.api.view import View
+from pilothouse.api.views.workload import WorkloadView
 
 CONTROLLER = "kubernetes.io/job-controller"
 
 
-class JobView(View):
+class JobView(WorkloadView):
     """A Job, with its defaults set."""
 
     __slots__ = ()
@@ -74,19 +74,6 @@ class JobView(View):
     def is_managed_elsewhere(self) -> bool:
         """Whether another controller than the built-in one looks after it (KEP-4368)."""
         return bool(self.spec.get("managedBy", CONTROLLER) != CONTROLLER)
-
-    @property
-    def selector(self) -> Mapping[str, Any] | None:
-        return self.spec.get("selector")
-
-    @property
-    def template(self) -> Mapping[str, Any]:
-        template: Mapping[str, Any] = self.spec.get("template") or {}
-        return template
-
-    @property
-    def conditions(self) -> Sequence[Mapping[str, Any]]:
-        return self.status.get("conditions") or ()
 
     @property
     def finished(self) -> Mapping[str, Any] | None:
