@@ -90,7 +90,8 @@ def source_definitions() -> Json:
 
 
 def read_presence(text: str) -> dict[str, dict[str, str]]:
-    """Which fields of a definition keep their empty value (`keep`) or are always written, as empty (`always`) or as null (`null`)."""
+    """Which fields of a definition keep their empty value (`keep`) or are always written, as empty (`always`) or as null (`null`);
+    `given` is kept only until the object has been judged."""
     presence: dict[str, dict[str, str]] = {}
     package = ""
     for line in text.splitlines():
@@ -99,7 +100,8 @@ def read_presence(text: str) -> dict[str, dict[str, str]]:
         elif line and not line.startswith("#"):
             kind, _, fields = line.partition(": ")
             presence[f"{package}.{kind}"] = {
-                field.lstrip("+?"): {"+": "always", "?": "null"}.get(field[0], "keep") for field in fields.split()
+                field.lstrip("+?="): {"+": "always", "?": "null", "=": "given"}.get(field[0], "keep")
+                for field in fields.split()
             }
     return presence
 

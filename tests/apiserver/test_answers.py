@@ -120,6 +120,10 @@ CREATIONS: list[tuple[GVR, dict[str, Any], str, Any, list[str]]] = [
       "spec.containers[0].resources: Forbidden: HugePages require cpu or memory"]),
     (gvr.ENDPOINT_SLICES, SLICE, "endpoints.0.deprecatedTopology", {"b!": "!"}, []),
     (gvr.ENDPOINT_SLICES, SLICE, "ports.0.protocol", "", ['ports[0].protocol: Unsupported value: ""']),
+    (gvr.API_SERVICES, obj(gvr.API_SERVICES, spec={"version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1}), "metadata.name",
+     DELETED, ["metadata.name: Required value"]),
+    (gvr.SECRETS, obj(gvr.SECRETS, type="kubernetes.io/dockerconfigjson"), "data", {".dockerconfigjson": "YQ=="},
+     ['data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": invalid character \'a\' looking for beginning of value']),
     (gvr.CONTROLLER_REVISIONS, obj(gvr.CONTROLLER_REVISIONS, revision=1), "data", "x",
      ["data: Required value: data must be a valid JSON object"]),
 ]  # fmt: skip

@@ -33,7 +33,8 @@ class StructNode(Node):
         self.nullable = frozenset(
             name
             for name, field in struct.fields.items()
-            if field.presence in ("keep", "null") and isinstance(field.type, ListOf | MapOf)
+            if (field.presence in ("keep", "null") and isinstance(field.type, ListOf | MapOf))
+            or (field.presence == "null" and struct_of(field.type) is not None)
         )
         """Fields that in upstream's form of an object are always there, if only as null: they never come into being."""
 

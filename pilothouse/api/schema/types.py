@@ -65,7 +65,7 @@ class Field:
     required: bool = False
     presence: str = ""
     """What happens to an empty value: empty, it is left out; `keep`, it stays if given; `always`, it is there even if not given;
-    `null`, it is then there as null."""
+    `null`, it is then there as null; `given`, it stays if given until the object has been judged."""
     list_type: str = ""
     """`map`, `set`, `atomic`, or empty: atomic."""
     map_keys: tuple[str, ...] = ()

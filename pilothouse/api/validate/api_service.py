@@ -16,7 +16,7 @@ def validate_api_service(service: Part) -> list[FieldError]:
     group, version = spec.get("group", ""), spec.get("version", "")
     for field in ("generateName", "name"):
         name = service["metadata"].get(field, "")
-        if name != f"{version}.{group}" and (name or field == "name"):
+        if name and name != f"{version}.{group}":
             text = f'must be `spec.version+"."+spec.group`: "{version}.{group}"'
             errors.append(invalid(Path(f"metadata.{field}"), name, text))
     if not group and version != "v1":

@@ -23,9 +23,9 @@ _TWO_FAMILIES = "may specify no more than one IP for each IP family, i.e 192.168
 
 def validate_address(address: Part) -> list[FieldError]:
     errors: Errors = []
-    if base := address["metadata"].get("generateName"):
-        check_canonical_address(base, Path("metadata.generateName"), errors)
-    check_canonical_address(address["metadata"].get("name", ""), Path("metadata.name"), errors)
+    for field in ("generateName", "name"):
+        if name := address["metadata"].get(field):
+            check_canonical_address(name, Path("metadata").child(field), errors)
     parent = (address.get("spec") or {}).get("parentRef")
     if parent is None:
         return [*errors, required(_PARENT)]

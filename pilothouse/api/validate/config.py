@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 
-from pilothouse.api import names
+from pilothouse.api import json_text, names
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, required, too_long
 from pilothouse.api.validate.values import Errors, Part, check_immutable_field, check_name
 
@@ -88,12 +87,20 @@ def _check_needed_keys(kind: str, data: Mapping[str, str], errors: Errors) -> No
             errors.append(required(_DATA.key(key)))
         elif kind != "kubernetes.io/tls":
             content = base64.b64decode(data[key])
-            try:
-                problem = "" if isinstance(json.loads(content), dict) else "json: cannot unmarshal into a map"
-            except ValueError as error:
-                problem = str(error) if content.strip() else "unexpected end of JSON input"
-            if problem:
+            if problem := _no_map(content):
                 errors.append(invalid(_DATA.key(key), "<secret contents redacted>", problem))
+
+
+def _no_map(content: bytes) -> str:
+    """Why a text is no map in JSON, in the words of upstream's decoder; empty: it is one."""
+    try:
+        value = json_text.read(content)
+    except json_text.Fault as fault:
+        return str(fault)
+    if value is None or isinstance(value, dict):
+        return ""
+    kinds = {bool: "bool", str: "string", list: "array"}
+    return f"json: cannot unmarshal {kinds.get(type(value), 'number')} into Go value of type map[string]interface {{}}"
 
 
 def validate_secret_update(new: Part, old: Part) -> list[FieldError]:
