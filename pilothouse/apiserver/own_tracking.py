@@ -17,10 +17,11 @@ MANAGER = "kube-apiserver"
 
 
 @cache
-def own(kind: GVR, manager: str = MANAGER) -> Track:
+def own(kind: GVR, manager: str = MANAGER, subresource: str = "") -> Track:
     """For writes of a built-in kind by the server, at the version that is stored."""
     resource = by_kind(kind.api_version, kind.kind)
     assert resource is not None
     empty = schema_of(kind.api_version, kind.kind).empty()
-    tracker = Tracker(kind, BuiltIn((kind, *resource.other_versions)), empty, resets=resets_of(resource, ""))
+    versions, resets = BuiltIn((kind, *resource.other_versions)), resets_of(resource, subresource)
+    tracker = Tracker(kind, versions, empty, subresource=subresource, resets=resets)
     return lambda live, draft, now: tracker.update(live, draft, manager, now)

@@ -237,8 +237,10 @@ class Registry:
         return self.cacher.get(cached.namespace, cached.name) is cached
 
     async def _change_once(self, present: Cached, change: Change, write: Write) -> bytes:
-        draft = await change(await self._load(present))
-        return await self._replace(present, draft, await self._load(present), write)
+        draft, old = await change(await self._load(present)), await self._load(present)
+        if write.track is not None:
+            await self._track(old, draft, write)
+        return await self._replace(present, draft, old, write)
 
     async def _update_once(
         self, present: Cached, change: Change, write: Write, check: Check | None, *, is_pure: bool

@@ -8,6 +8,9 @@ import pytest
 
 from pilothouse.api import gvr
 from pilothouse.api.gvr import GVR
+from pilothouse.api.user import User
+from pilothouse.apiserver.own_tracking import own
+from pilothouse.apiserver.write import Write
 from tests.api.validate.loaded import DELETED, changed
 from tests.apiserver.harness import Harness, pod
 
@@ -201,6 +204,34 @@ async def test_a_limit_range_without_a_name_is_called_by_a_uuid() -> None:
     created = await Harness().json("POST", gvr.LIMIT_RANGES.path("default"), body=body)
     assert len(created["metadata"]["name"]) == 36
     assert created["metadata"]["name"] != created["metadata"]["uid"]
+
+
+async def test_an_update_may_say_that_a_pod_has_no_overhead() -> None:
+    server = Harness()
+    created = await server.json("POST", gvr.PODS.path("default"), body=POD)
+    updated = await server.json("PUT", gvr.PODS.path("default", "a"), body=changed(created, "spec.overhead", {}))
+    assert updated["spec"] == created["spec"]
+
+
+async def test_the_server_owns_the_status_of_a_definition() -> None:
+    server = Harness()
+    registry = await server.app.endpoint(gvr.CUSTOM_RESOURCE_DEFINITIONS).registry()
+    names = {"plural": "things", "kind": "Thing"}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}]
+    spec = {"group": "a.io", "names": names, "scope": "Namespaced", "versions": versions}
+    body = {**obj(gvr.CUSTOM_RESOURCE_DEFINITIONS, spec=spec), "metadata": {"name": "things.a.io"}}
+    path = gvr.CUSTOM_RESOURCE_DEFINITIONS.path(name="things.a.io")
+    await server.json("POST", gvr.CUSTOM_RESOURCE_DEFINITIONS.path(), body=body)
+
+    async def accept(now: dict[str, Any]) -> dict[str, Any]:
+        return {**now, "status": {**now["status"], "acceptedNames": names}}
+
+    track = own(gvr.CUSTOM_RESOURCE_DEFINITIONS, subresource="status")
+    await registry.change(accept, Write(User("system:apiserver"), name="things.a.io", track=track))
+    entries = (await server.json("GET", path))["metadata"]["managedFields"]
+    (entry,) = (one for one in entries if one["manager"] == "kube-apiserver")
+    assert (entry["operation"], entry["subresource"]) == ("Update", "status")
+    assert entry["fieldsV1"]["f:status"]["f:acceptedNames"] == {"f:kind": {}, "f:plural": {}}
 
 
 async def test_a_template_without_overhead_is_written_without_it() -> None:

@@ -9,9 +9,9 @@ from pilothouse.api.cel.admission import AdmissionTypes
 from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
 from pilothouse.api.cel.objects import as_maps
-from pilothouse.api.path import FieldError, Path, Shown, duplicate, field_forbidden, invalid, required
+from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
 from pilothouse.api.validate.metadata import check_label_selector
-from pilothouse.api.validate.shown import shown
+from pilothouse.api.validate.shown import shown_list
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
 
@@ -44,10 +44,7 @@ def validate_policy(policy: Part) -> list[FieldError]:
         _check_validation(validation, path.child("validations").index(i), types, errors)
     if len(annotations) > MAX_ANNOTATIONS:
         text = f"must not have more than {MAX_ANNOTATIONS} auditAnnotations"
-        listed = [shown(one, _ANNOTATION) for one in annotations]
-        errors.append(
-            invalid(path.child("auditAnnotations"), Shown(f"[{','.join(each.text for each in listed)}]"), text)
-        )
+        errors.append(invalid(path.child("auditAnnotations"), shown_list(annotations, _ANNOTATION), text))
     name = (policy.get("metadata") or {}).get("name", "")
     seen: set[str] = set()
     for i, annotation in enumerate(annotations):

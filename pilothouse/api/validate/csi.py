@@ -181,9 +181,14 @@ def _check_attachment_status(status: Part, errors: Errors) -> None:
             errors.append(invalid(path.child("errorCode"), code, names.between(0, 2**31 - 1)))
 
 
+_ATTACHMENT = {"Attacher": "", "Source": {"PersistentVolumeName": None, "InlineVolumeSpec": None}, "NodeName": ""}
+
+
 def validate_attachment_update(new: Part, old: Part) -> list[FieldError]:
     errors: Errors = []
-    check_immutable(new.get("spec"), old.get("spec"), _SPEC, errors)
+    spec = new.get("spec")
+    if spec != old.get("spec"):
+        errors.append(invalid(_SPEC, shown(spec, _ATTACHMENT), IMMUTABLE))
     return errors
 
 

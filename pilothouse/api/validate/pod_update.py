@@ -10,6 +10,7 @@ from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, requ
 from pilothouse.api.validate.container import check_image_trimmed
 from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.pod import MIRROR, validate_pod
+from pilothouse.api.validate.shown import NODE_SELECTOR_TERM, shown, shown_list
 from pilothouse.api.validate.values import Errors, Part
 
 _APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/"
@@ -173,7 +174,7 @@ def _check_terms(affinity: Part, before: Part, errors: Errors) -> None:
         return
     if len(now) != len(then):
         text = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
-        errors.append(invalid(path, now, text))
+        errors.append(invalid(path, shown_list(now, NODE_SELECTOR_TERM) if now else None, text))
         return
     for i, (term, old) in enumerate(zip(now, then, strict=True)):
         grown = bool(old) or not term
@@ -181,7 +182,13 @@ def _check_terms(affinity: Part, before: Part, errors: Errors) -> None:
             kept = old.get(field) or []
             grown = grown and (term.get(field) or [])[: len(kept)] == kept
         if not grown:
-            errors.append(invalid(path.index(i), term, "only additions are allowed (no mutations or deletions)"))
+            errors.append(
+                invalid(
+                    path.index(i),
+                    shown(term, NODE_SELECTOR_TERM),
+                    "only additions are allowed (no mutations or deletions)",
+                )
+            )
 
 
 def validate_ephemeral_containers_update(new: Part, old: Part) -> list[FieldError]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilothouse.api.path import Shown
@@ -28,6 +28,11 @@ class maybe:  # noqa: N801, it reads as a word of a layout
 def shown(part: Any, layout: Layout) -> Shown:
     """`part` as upstream shows a value of the internal type with this layout."""
     return Shown(json.dumps(_filled(part, layout), separators=(",", ":"), ensure_ascii=False))
+
+
+def shown_list(parts: Sequence[Any], layout: Layout) -> Shown:
+    """Several of them."""
+    return Shown(f"[{','.join(shown(part, layout).text for part in parts)}]")
 
 
 def _filled(part: Any, layout: Layout) -> Any:
@@ -55,6 +60,11 @@ def _api_name(name: str) -> str:
 
 
 _capitals = re.compile("[A-Z]+").match
+
+
+NODE_SELECTOR_TERM: Layout = {
+    name: [{"Key": "", "Operator": "", "Values": None}] for name in ("MatchExpressions", "MatchFields")
+}
 
 
 def label_selector(selector: Mapping[str, Any] | None) -> Shown:

@@ -12,6 +12,7 @@ from pilothouse.api.validate.claim import VOLUME_MODES, check_access_modes, chec
 from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.metadata import check_label_name
 from pilothouse.api.validate.scheduling import check_node_selector
+from pilothouse.api.validate.shown import NODE_SELECTOR_TERM, maybe, shown
 from pilothouse.api.validate.storage_source import ISCSI_NAME_TOO_LONG, VOLUME_SOURCES, check_one_source
 from pilothouse.api.validate.values import IMMUTABLE, Errors, Part, check_immutable, check_immutable_field, check_name
 from pilothouse.api.validate.volume import check_host_path
@@ -131,13 +132,16 @@ def validate_persistent_volume_update(new: Part, old: Part) -> list[FieldError]:
     affinity = spec.get("nodeAffinity")
     if (earlier := before.get("nodeAffinity")) is not None and _in_new_words(affinity, earlier) != earlier:
         text = f"{IMMUTABLE}, except for updating from beta label to GA"
-        errors.append(invalid(Path("nodeAffinity"), affinity, text))
+        errors.append(
+            invalid(Path("nodeAffinity"), shown(affinity, _NODE_AFFINITY) if affinity is not None else None, text)
+        )
     if "volumeAttributesClassName" in before and "volumeAttributesClassName" not in spec:
         text = "update from non-nil value to nil is forbidden"
         errors.append(field_forbidden(_SPEC.child("volumeAttributesClassName"), text))
     return errors
 
 
+_NODE_AFFINITY = {"Required": maybe({"NodeSelectorTerms": [NODE_SELECTOR_TERM]})}
 _NEW_WORDS = {
     "beta.kubernetes.io/arch": "kubernetes.io/arch",
     "beta.kubernetes.io/os": "kubernetes.io/os",

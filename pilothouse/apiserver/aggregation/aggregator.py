@@ -268,7 +268,8 @@ class Aggregator:
             return {**now, "status": {"conditions": with_condition(conditions, condition, self._clock.now())}}
 
         try:
-            await self._registry.change(change, Write(_SERVER, "", name, "status"))
+            track = own(gvr.API_SERVICES, subresource="status")
+            await self._registry.change(change, Write(_SERVER, "", name, "status", track=track))
         except (NotFound, Conflict):
             return
 

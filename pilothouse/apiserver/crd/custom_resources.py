@@ -21,6 +21,7 @@ from pilothouse.api.user import User
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.lifecycle import NoLifecycle, Undo
 from pilothouse.apiserver.options import DeleteOptions
+from pilothouse.apiserver.own_tracking import own
 from pilothouse.apiserver.registry import Registry
 from pilothouse.apiserver.write import Write
 from pilothouse.kit.clock import Clock
@@ -264,7 +265,9 @@ class CustomResources:
         """Change a definition; False if it is gone."""
         assert self._registry is not None
         try:
-            await self._registry.change(change, Write(_SERVER, name=name))
+            await self._registry.change(
+                change, Write(_SERVER, name=name, track=own(gvr.CUSTOM_RESOURCE_DEFINITIONS, subresource="status"))
+            )
         except status.NotFound:
             return False
         return True

@@ -56,6 +56,13 @@ def _merge_label_keys(term: Object, labels: Mapping[str, str]) -> None:
                 label_selector["matchExpressions"] = [*(label_selector.get("matchExpressions") or ()), requirement]
 
 
+def _prepare_update(draft: Object, old: View) -> None:
+    """That there is no overhead is refused of a new pod only."""
+    spec = draft.get("spec")
+    if spec and spec.get("overhead") == {}:
+        del spec["overhead"]
+
+
 def _prepare_status_update(draft: Object, old: View) -> None:
     """Owners are not for the status; what an old kubelet forgets stays."""
     owners = old["metadata"].get("ownerReferences")
@@ -164,6 +171,7 @@ POD = Resource(
     ),
     drop_disabled=disabled_fields.of_pods(),
     prepare_create=_prepare_create,
+    prepare_update=_prepare_update,
     prepare_status_update=_prepare_status_update,
     validate=Deferred("pilothouse.api.validate.pod", "validate_pod"),
     validate_update=Deferred("pilothouse.api.validate.pod_update", "validate_changed_pod"),

@@ -13,7 +13,6 @@ RESOURCE_CLAIM_TEMPLATE = Resource(
     has_generation=False,
     columns=(NAME, AGE),
     returns_deleted=True,
-    ratchets=True,
     validate=Deferred("pilothouse.api.validate.device_claim", "validate_template"),
     validate_update=Deferred("pilothouse.api.validate.device_claim", "validate_template_update"),
 )
