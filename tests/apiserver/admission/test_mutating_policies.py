@@ -93,6 +93,31 @@ async def test_configurations_merge(world):
     assert created["spec"]["selector"] == {"matchLabels": {"a": "b"}}
 
 
+@pytest.mark.parametrize(
+    ("part", "paths"),
+    [
+        ("selector: Object.spec.selector{matchLabels: {'l': 'v'}}", ".spec.selector"),
+        (
+            "selector: Object.spec.selector{matchExpressions: "
+            "[Object.spec.selector.matchExpressions{key: 'k', operator: 'Exists'}]}",
+            ".spec.selector, .spec.selector.matchExpressions",
+        ),
+        (
+            "template: Object.spec.template{spec: Object.spec.template.spec{containers: "
+            "[Object.spec.template.spec.containers{name: 'c', args: ['x']}]}}",
+            ".spec.template.spec.containers[0].args",
+        ),
+    ],
+)
+async def test_configurations_replace_nothing_as_a_whole(world, part, paths):
+    world.policy(apply(f"Object{{spec: Object.spec{{{part}}}}}"))
+    with pytest.raises(StatusError) as refused:
+        await world.create()
+    assert refused.value.message.endswith(
+        f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {paths}"
+    )
+
+
 async def test_json_patches(world):
     world.policy(
         patch(

@@ -155,6 +155,7 @@ class MutatingAdmissionPolicy(Plugin):
 
     def _merged(self, shown: Mapping[str, Any], config: Object, gvr: GVR) -> Object:
         """An object with what a configuration says, merged as server-side apply does. Raises Failure."""
+        from pilothouse.api.apply.atomics import atomics
         from pilothouse.api.apply.check import joined, problems
         from pilothouse.api.apply.structs import struct_node
         from pilothouse.apiserver.admission.policies.evaluation import Failure
@@ -168,9 +169,10 @@ class MutatingAdmissionPolicy(Plugin):
             )
         if found := problems(struct, config):
             raise Failure(f"error applying patch: failed to convert patch object to typed object: {joined(found)}")
-        if atomics := _atomics(struct_node(struct), config, ""):
+        if replaced := atomics(struct, config):
             raise Failure(
-                f"error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {', '.join(atomics)}"
+                "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: "
+                f"{', '.join(replaced)}"
             )
         merged: Object = json_copy(struct_node(struct).merge(shown, config))
         return merged
@@ -192,26 +194,6 @@ def _operation(patch: Any) -> Object:
     return {
         key: value for key, value in dict(patch).items() if key in ("op", "path", "value") or (key == "from" and value)
     }
-
-
-def _atomics(node: Any, value: Any, path: str) -> list[str]:
-    """The paths in a configuration of lists, maps and structs that are replaced as a whole."""
-    from pilothouse.api.apply.lists import ItemsNode
-    from pilothouse.api.apply.maps import MapNode
-    from pilothouse.api.apply.structs import StructNode
-
-    if isinstance(node, StructNode) and isinstance(value, dict):
-        parts = ((f"{path}.{key}", node.node_at(key, item)[1], item) for key, item in value.items())
-    elif isinstance(node, MapNode) and isinstance(value, dict):
-        return []
-    elif isinstance(node, ItemsNode) and isinstance(value, list):
-        item_node = getattr(node, "item", None)
-        if item_node is None:
-            return []
-        parts = ((f"{path}[{index}]", item_node, item) for index, item in enumerate(value))
-    else:
-        return [path] if isinstance(value, dict | list) else []
-    return [found for at, inner, item in parts for found in _atomics(inner, item, at)]
 
 
 def _refused(attributes: Attributes, refusals: list[str]) -> status.StatusError:
