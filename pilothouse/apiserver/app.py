@@ -66,6 +66,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 _NOBODY = User("")
 _READS = frozenset({"get", "list", "watch"})
 _COUNTED_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
+_EXACT_PATHS = ("/metrics", "/openapi/v2")
+"""What is no other name of these with a slash at its end."""
 _PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _REJECTION = b"Too many requests, please try again later.\n"
 _EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
@@ -449,7 +451,9 @@ class ApiServer:
     async def _serve_path(self, call: Call) -> Response:
         """Which methods a path takes is its handler's affair; most of upstream's do not look."""
         path = call.info.path
-        handler = self._paths.get(path) or self._paths.get(path.rstrip("/"))
+        handler = self._paths.get(path)
+        if handler is None and not path.startswith(_EXACT_PATHS):
+            handler = self._paths.get(path.rstrip("/"))
         if handler is None:
             parts = path.split("/")
             for length in range(len(parts) - 1, 1, -1):

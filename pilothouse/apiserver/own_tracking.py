@@ -22,6 +22,6 @@ def own(kind: GVR, manager: str = MANAGER, subresource: str = "") -> Track:
     resource = by_kind(kind.api_version, kind.kind)
     assert resource is not None
     empty = schema_of(kind.api_version, kind.kind).empty()
-    versions, resets = BuiltIn((kind, *resource.other_versions)), resets_of(resource, subresource)
-    tracker = Tracker(kind, versions, empty, subresource=subresource, resets=resets)
+    versions = BuiltIn((kind, *resource.other_versions))
+    tracker = Tracker(kind, versions, empty, subresource=subresource, resets=resets_of(resource, subresource))
     return lambda live, draft, now: tracker.update(live, draft, manager, now)

@@ -128,6 +128,8 @@ def load(text: bytes) -> tuple[Any, list[Duplicate]]:
 
 def _why(error: yaml.YAMLError) -> str:
     """In the words of upstream's reader, which gives lines from the second on."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return str(error.reason)
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error).replace("\n", " ")
     line = error.problem_mark.line if error.problem_mark is not None else 0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 _NO_LABELS: Mapping[str, str] = {}

@@ -21,6 +21,7 @@ from pilothouse.apiserver.aggregation.trust import keep as keep_trust
 from pilothouse.apiserver.aggregation.trust import publish as publish_trust
 from pilothouse.apiserver.allocate import ServiceLifecycle
 from pilothouse.apiserver.app import ApiServer
+from pilothouse.apiserver.authn.issuer import DISCOVERY_PATH, JWKS_PATH
 from pilothouse.apiserver.authn.legacy_tracking import Tracking as LegacyTracking
 from pilothouse.apiserver.authz.gate import Gate
 from pilothouse.apiserver.bootstrap import Bootstrap, Surroundings
@@ -292,10 +293,13 @@ def _paths(
         "shutdown": running(is_stopping),
     }
     outcomes = Outcomes()
+    told: list[str] = []
     for name in ("livez", "readyz", "healthz"):
         checks = ready if name == "readyz" else {**first, **progress.checks()}
         paths |= Health(name, checks, outcomes).paths()
+        told += (f"/{name}/{check}" for check in checks)
     paths["/metrics/slis"] = Page(outcomes.families).serve
-    named = tuple(path for path in (*paths, "/metrics") if not path.endswith("/"))
+    keys = () if options.security.verifying_keys is None else (DISCOVERY_PATH, JWKS_PATH)
+    named = (*(path for path in paths if not path.endswith("/")), *told, *keys, "/metrics", "/apis/", "/openapi/v3/")
     paths["/"] = lambda call: discovery.index(call, named)
     return paths

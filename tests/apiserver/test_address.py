@@ -116,3 +116,19 @@ def served():
         return await app.handle(Request(method, path, "", headers, b"", LOCAL_PEER, path))
 
     return send
+
+
+@pytest.mark.parametrize("token", ["bad", "abc"])
+async def test_a_token_that_is_no_json(token):
+    found = await Harness().json("GET", "/api/v1/configmaps", query=f"continue={token}")
+    start = "invalid continue token: continue key is not valid: "
+    assert found["message"].removeprefix(start) in (
+        "invalid character 'm' looking for beginning of value",
+        "invalid character 'i' looking for beginning of value",
+    )
+
+
+async def test_an_empty_list_of_metadata_has_no_items():
+    accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    found = await Harness().json("GET", "/api/v1/configmaps", headers={"accept": accept})
+    assert found["items"] is None

@@ -154,6 +154,7 @@ async def test_nothing_is_served_before_it_is_defined(server):
 
 async def test_a_definition_is_established_and_served(server):
     created = await server.define(definition())
+    assert created["status"]["conditions"] is None
     assert created["status"]["storedVersions"] == ["v1"]
     defined = await server.json("GET", f"{DEFINITIONS}/{NAME}")
     assert conditions(defined) == {
@@ -161,23 +162,29 @@ async def test_a_definition_is_established_and_served(server):
         "Established": ("True", "InitialNamesAccepted"),
     }
     assert defined["status"]["acceptedNames"]["listKind"] == "CronTabList"
+    owners = {each["manager"]: each for each in defined["metadata"]["managedFields"]}
+    assert owners["kube-apiserver"]["subresource"] == "status"
+    assert owners["kube-apiserver"]["fieldsV1"].keys() == {"f:status"}
     made = await server.json("POST", V1, body=crontab())
     assert made["spec"] == {"cronSpec": "* * *", "image": "busybox"}
     assert made["metadata"]["generation"] == 1
     listed = await server.json("GET", V1)
     assert (listed["kind"], [each["metadata"]["name"] for each in listed["items"]]) == ("CronTabList", ["a"])
+    assert listed["metadata"]["continue"] == ""
 
 
 async def test_discovery_and_openapi(server):
     await server.define(definition())
     resources = (await server.json("GET", "/apis/stable.example.com/v1"))["resources"]
-    assert {each["name"] for each in resources} == {"crontabs", "crontabs/status", "crontabs/scale"}
+    assert [each["name"] for each in resources] == ["crontabs", "crontabs/status", "crontabs/scale"]
     assert resources[0]["shortNames"] == ["ct"]
     groups = (await server.json("GET", "/apis"))["groups"]
     assert groups[-1]["name"] == "stable.example.com"
     headers = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
     aggregated = await server.json("GET", "/apis", headers=headers)
-    assert aggregated["items"][-1]["versions"][0]["resources"][0]["singularResource"] == "crontab"
+    described = aggregated["items"][-1]["versions"][0]["resources"][0]
+    assert described["singularResource"] == "crontab"
+    assert described["responseKind"] == {"group": "stable.example.com", "version": "v1", "kind": "CronTab"}
     document = await server.json("GET", "/openapi/v3/apis/stable.example.com/v1")
     schema = document["components"]["schemas"]["com.example.stable.v1.CronTab"]
     assert schema["properties"]["spec"]["properties"]["replicas"]["maximum"] == 10
@@ -381,6 +388,7 @@ async def test_deleting_a_definition_deletes_its_objects_and_ends_watches(server
     watch = await server.request("GET", V1, query="watch=true")
     deleted = await server.json("DELETE", f"{DEFINITIONS}/{NAME}")
     assert conditions(deleted)["Terminating"] == ("True", "InstanceDeletionPending")
+    assert deleted["metadata"]["generation"] == 1
     assert deleted["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
     await server.settle()
     assert [each["metadata"]["name"] for each in (await server.json("GET", V1))["items"]] == ["held"]

@@ -61,3 +61,11 @@ def test_faults(text: bytes, why: str) -> None:
 )
 def test_what_is_quoted(value, text):
     assert yaml.dump({"a": value}).decode() == f"a: {text}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(b"a\0b", "control characters are not allowed"), (b"\xd9\xd9", "invalid trailing UTF-8 octet")]
+)
+def test_what_is_no_text(text, why):
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        yaml.load(text)

@@ -18,6 +18,7 @@ from pilothouse.api.kinds.apiextensions.custom_resource_definition import CLEANU
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
+from pilothouse.api.view import json_copy
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.lifecycle import NoLifecycle, Undo
 from pilothouse.apiserver.options import DeleteOptions
@@ -262,7 +263,7 @@ class CustomResources:
         return len(registry.cacher)
 
     async def _write(self, name: str, change: Any) -> bool:
-        """Change a definition; False if it is gone."""
+        """Change the status of a definition, which is the server's own from then on; False if it is gone."""
         assert self._registry is not None
         try:
             await self._registry.change(

@@ -102,7 +102,7 @@ class Forwarder:
             port_name = matching[0].get("name", "")
         endpoints = await self._objects.get(kinds.ENDPOINTS, call.info.namespace, name.name)
         if endpoints is None:
-            raise status.not_found("endpoints", "", name.name)
+            raise status.not_found("services", "", name.name)
         subsets = list(endpoints.get("subsets") or ())
         if not subsets:
             raise status.ServiceUnavailable(f'no endpoints available for service "{name.name}"')

@@ -106,9 +106,13 @@ def _token(revision: int, start: str) -> str:
 def parse_token(token: str, namespace: str) -> tuple[int, str]:
     """The revision (negative: the present one) and the `namespace/name` to go on after. Raises BadRequest."""
     try:
-        decoded = orjson.loads(_decode_base64(token))
+        text = _decode_base64(token)
     except ValueError as error:
         raise _bad_token(str(error)) from None
+    try:
+        decoded = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise _bad_token(_fault_of(text)) from None
     version = decoded.get("v", "") if isinstance(decoded, dict) else ""
     if version != _TOKEN_VERSION:
         raise _bad_token(f"server does not recognize this encoded version {version}")
@@ -124,6 +128,17 @@ def parse_token(token: str, namespace: str) -> tuple[int, str]:
         raise _bad_token(start)
     after = path.removesuffix("\0")
     return revision, f"{namespace}/{after}" if namespace else after
+
+
+def _fault_of(text: bytes) -> str:
+    """What is wrong with a text that is no JSON, as upstream's reader says it."""
+    from pilothouse.api import json_text
+
+    try:
+        json_text.decode(text)
+    except json_text.Fault as fault:
+        return str(fault)
+    return "it is not UTF-8"
 
 
 def _decode_base64(token: str) -> bytes:

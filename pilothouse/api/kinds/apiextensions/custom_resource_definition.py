@@ -27,6 +27,8 @@ def _load_nested(draft: Object) -> None:
 def _prepare_create(draft: Object) -> None:
     clears_status(gvr.CUSTOM_RESOURCE_DEFINITIONS)(draft)
     _record_stored_version(draft)
+    # Upstream's type writes the list though there is none yet.
+    draft["status"] = {"conditions": None, **(draft.get("status") or {})}
 
 
 def _prepare_update(draft: Object, old: View) -> None:
@@ -78,6 +80,8 @@ def _stays_for_cleanup(definition: View) -> bool:
 
 def _begin_cleanup(draft: Object) -> None:
     metadata = draft["metadata"]
+    # Upstream begins the deletion in a way of its own, in which it does not count as a change.
+    metadata["generation"] -= 1
     finalizers = metadata.get("finalizers") or []
     if CLEANUP_FINALIZER in finalizers:
         return
