@@ -94,11 +94,11 @@ class Configuration(NamedTuple):
         """Tell of duplicate keys; after the configuration was merged, as conflicts count more. Raises BadRequest."""
         if not self.duplicates or options.field_validation is FieldValidation.IGNORE:
             return
-        listed = "\n  ".join(self.duplicates)
-        text = f"error converting YAML to JSON: yaml: unmarshal errors:\n  {listed}"
         if options.field_validation is FieldValidation.STRICT:
+            listed = "\n  ".join(self.duplicates)
+            text = f"error converting YAML to JSON: yaml: unmarshal errors:\n  {listed}"
             raise BadRequest(f"error strict decoding YAML: {text}")
-        call.warnings.append(text.replace("\n", " "))
+        call.warnings += self.duplicates
 
 
 def configuration(call: Call) -> Configuration:
@@ -108,9 +108,9 @@ def configuration(call: Call) -> Configuration:
     if body[:1] == b"{":
         try:
             config = orjson.loads(body)
-            duplicates = [
-                f'key "{path.rpartition(".")[2]}" already set in map' for path in duplicate_fields(body, config)
-            ]
+            if duplicate_fields(body, config):
+                # The reader of YAML knows in which lines they are.
+                duplicates = _yaml(body)[1]
         except orjson.JSONDecodeError:
             config, duplicates = _yaml(body)
     else:
