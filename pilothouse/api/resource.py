@@ -168,6 +168,8 @@ class Resource:
     """The same for an update of the main resource; takes the draft and the old object."""
     prepare_status_update: Callable[[Object, View], None] = _nothing_update
     """The same for the status subresource; the generic code has already restored everything but status and metadata."""
+    stamp_status: Callable[[Object, View, float], None] | None = None
+    """Writes down when things of a new status came to be, where the client does not say; takes the draft, the old object and the time."""
     validate: Callable[[View], Sequence[FieldError]] = _valid
     validate_update: Callable[[View, View], Sequence[FieldError]] = _valid_update
     """Immutable fields and transitions; takes the new and the old object. `validate` runs as well."""

@@ -279,6 +279,8 @@ class Registry:
                 errors = faults.update_faults(resource, draft, old, write)
             elif write.subresource == "status":
                 resource.prepare_status_update(draft, old)
+                if resource.stamp_status is not None:
+                    resource.stamp_status(draft, old, self._clock.now())
                 errors = list(resource.validate_status_update(draft, old))
             else:
                 if resource.has_generation:

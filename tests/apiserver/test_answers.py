@@ -319,3 +319,30 @@ async def test_what_a_subresource_of_a_pod_does_not_take_is_owned_all_the_same(m
     assert entry["subresource"] == "ephemeralcontainers"
     assert entry["fieldsV1"]["f:metadata"] == {"f:labels": {"f:z": {}}}
     assert "f:ephemeralContainers" in entry["fieldsV1"]["f:spec"]
+
+
+async def test_a_volume_tells_when_its_phase_changed() -> None:
+    server = Harness()
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
+    created = await server.json("POST", gvr.PERSISTENT_VOLUMES.path(), body=obj(gvr.PERSISTENT_VOLUMES, spec=spec))
+    await server.clock.advance(60)
+    path = gvr.PERSISTENT_VOLUMES.path(name="a", subresource="status")
+    bound = await server.json("PUT", path, body=changed(created, "status.phase", "Bound"))
+    assert bound["status"]["lastPhaseTransitionTime"] > created["status"]["lastPhaseTransitionTime"]
+    said = "2020-01-01T00:00:00Z"
+    body = changed(changed(bound, "status.phase", "Released"), "status.lastPhaseTransitionTime", said)
+    assert (await server.json("PUT", path, body=body))["status"]["lastPhaseTransitionTime"] == said
+
+
+async def test_the_status_of_a_policy_is_validated() -> None:
+    server = Harness()
+    rules = [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]
+    body = changed(POLICY, "spec.matchConstraints.resourceRules", rules)
+    created = await server.json("POST", gvr.VALIDATING_ADMISSION_POLICIES.path(), body=body)
+    status = {"conditions": [{}], "typeChecking": {"expressionWarnings": [{}]}}
+    path = gvr.VALIDATING_ADMISSION_POLICIES.path(name="a", subresource="status")
+    answer = await server.json("PUT", path, body=changed(created, "status", status))
+    assert {cause["field"] for cause in answer["details"]["causes"]} == {
+        *(f"status.conditions[0].{field}" for field in ("type", "status", "lastTransitionTime", "reason")),
+        *(f"status.typeChecking.expressionWarnings[0].{field}" for field in ("warning", "fieldRef")),
+    }

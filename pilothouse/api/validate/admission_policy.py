@@ -10,7 +10,7 @@ from pilothouse.api.cel.ast import Type
 from pilothouse.api.cel.environment import BOOL, LIST, MAP, NULL, STRING, CompileError
 from pilothouse.api.cel.objects import as_maps
 from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid, required
-from pilothouse.api.validate.metadata import check_label_selector
+from pilothouse.api.validate.metadata import check_conditions, check_label_selector
 from pilothouse.api.validate.shown import shown_list
 from pilothouse.api.validate.values import Errors, Part, check_choice, check_name, check_present
 from pilothouse.api.validate.webhook import check_match_conditions, check_rule_with_operations
@@ -62,6 +62,18 @@ def validate_policy(policy: Part) -> list[FieldError]:
             errors.append(required(here.child("valueExpression"), text))
         else:
             _check_expression(annotation, "valueExpression", (STRING, NULL), here, types, errors)
+    return errors
+
+
+def validate_policy_status_update(new: Part, old: Part) -> list[FieldError]:
+    errors: Errors = []
+    status, path = new.get("status") or {}, Path("status")
+    for i, warning in enumerate((status.get("typeChecking") or {}).get("expressionWarnings") or ()):
+        here = path.child("typeChecking", "expressionWarnings").index(i)
+        check_present(warning, "warning", here, errors)
+        if not warning.get("fieldRef", "").strip():
+            errors.append(required(here.child("fieldRef")))
+    check_conditions(status.get("conditions"), path.child("conditions"), errors)
     return errors
 
 

@@ -10,9 +10,7 @@ from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.metadata import check_label_selector, check_template_metadata
 from pilothouse.api.validate.values import (
     IMMUTABLE,
-    NOT_NEGATIVE,
     NOT_POSITIVE,
-    NOT_WHOLE,
     Errors,
     Part,
     check_immutable,
@@ -170,8 +168,7 @@ def validate_claim_status_update(new: Part, old: Part) -> list[FieldError]:
         errors.append(required(_SPEC.child("accessModes")))
     status = new.get("status") or {}
     for resource, amount in (status.get("capacity") or {}).items():
-        if quantity.to_milli(amount) < 0:
-            errors.append(invalid(_STATUS.child("capacity").key(resource), str(amount), NOT_NEGATIVE))
+        _check_basic(amount, _STATUS.child("capacity").key(resource), errors)
     path = _STATUS.child("allocatedResourceStatuses")
     for resource, state in (status.get("allocatedResourceStatuses") or {}).items():
         _check_resource_key(resource, path, errors)
@@ -183,7 +180,7 @@ def validate_claim_status_update(new: Part, old: Part) -> list[FieldError]:
         count = len(errors)
         _check_resource_key(resource, path, errors)
         if len(errors) == count:
-            check_positive_or_zero(amount, path.key(resource), errors)
+            _check_basic(amount, path.key(resource), errors)
     return errors
 
 
@@ -195,9 +192,7 @@ def _check_resource_key(resource: str, path: Path, errors: Errors) -> None:
         errors.append(not_supported(path, resource, ("storage",)))
 
 
-def check_positive_or_zero(value: str, path: Path, errors: Errors) -> None:
-    milli = quantity.to_milli(value)
-    if milli < 0:
-        errors.append(invalid(path, str(value), NOT_NEGATIVE))
-    elif milli % 1000:
-        errors.append(invalid(path, str(value), NOT_WHOLE))
+def _check_basic(amount: str, path: Path, errors: Errors) -> None:
+    whole = quantity.to_int(amount)
+    if whole < 0:
+        errors.append(invalid(path, whole, "must be a valid resource quantity"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pilothouse.api.path import FieldError, Path, duplicate, field_forbidden, invalid
 from pilothouse.api.validate.resources import check_amount
 from pilothouse.api.validate.scheduling import check_taints
+from pilothouse.api.validate.shown import shown
 from pilothouse.api.validate.values import Errors, Part, check_cidr
 
 _is_feature = re.compile(r"[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*").fullmatch
@@ -16,6 +17,7 @@ _FEATURE = (
     "MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
 )
 _STAYS = 'node updates may not change {} except from "" to valid'
+_ADDRESS = {"Type": "", "Address": ""}
 _SPEC = Path("spec")
 _STATUS = Path("status")
 
@@ -82,5 +84,5 @@ def _check_addresses(status: Part, errors: Errors) -> None:
     for i, address in enumerate(status.get("addresses") or ()):
         key = (address.get("type", ""), address.get("address", ""))
         if key in seen:
-            errors.append(duplicate(_STATUS.child("addresses").index(i), address))
+            errors.append(duplicate(_STATUS.child("addresses").index(i), shown(address, _ADDRESS)))
         seen.add(key)

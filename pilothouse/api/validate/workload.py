@@ -124,8 +124,8 @@ def _check_at_most(status: Part, fields: tuple[str, ...], errors: Errors, *, rea
 
 
 def _check_collisions(new: Part, old: Part, errors: Errors) -> None:
-    now, then = new.get("collisionCount", 0), old.get("collisionCount", 0)
-    if now < then:
+    now, then = new.get("collisionCount", 0), old.get("collisionCount")
+    if then is not None and now < then:
         errors.append(invalid(_STATUS.child("collisionCount"), now, "cannot be decremented"))
 
 

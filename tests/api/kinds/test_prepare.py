@@ -79,6 +79,10 @@ def test_a_signing_request_is_decided_through_approval_alone() -> None:
         "status": {"conditions": [{"type": "Approved"}]},
     }
     CERTIFICATE_SIGNING_REQUEST.prepare_status_update(draft, old)
-    assert draft["status"] == {"conditions": []}
+    faults = CERTIFICATE_SIGNING_REQUEST.validate_status_update(draft, old)
+    assert 'updates may not add a condition of type "Approved"' in [fault.detail for fault in faults]
+    approved = {**old, "status": {"conditions": [{"type": "Approved", "reason": "R"}]}}
+    CERTIFICATE_SIGNING_REQUEST.prepare_status_update(draft, approved)
+    assert draft["status"] == approved["status"]
     CERTIFICATE_SIGNING_REQUEST.prepare_update(draft, old)
     assert draft["spec"] == {"request": "r"}

@@ -18,4 +18,5 @@ VALIDATING_ADMISSION_POLICY = Resource(
     columns=(NAME, count("Validations", "spec", "validations"), Column("ParamKind", param_kind), AGE),
     prepare_create=clears_status(gvr.VALIDATING_ADMISSION_POLICIES),
     validate=Deferred("pilothouse.api.validate.admission_policy", "validate_policy"),
+    validate_status_update=Deferred("pilothouse.api.validate.admission_policy", "validate_policy_status_update"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.api import gvr
 from pilothouse.api.kinds import pod_warnings
 from pilothouse.api.kinds.columns import AGE, NAME, UNSET, View, access_modes, at, text
-from pilothouse.api.meta import Object
+from pilothouse.api.meta import Object, format_time
 from pilothouse.api.resource import STATUS, Column, MetadataChecks, Resource
 from pilothouse.kit.deferred import Deferred
 
@@ -41,6 +41,14 @@ def _prepare_status_update(draft: Object, old: View) -> None:
     status, before = draft.setdefault("status", {}), old.get("status") or {}
     if status.get("phase") == before.get("phase") and "lastPhaseTransitionTime" in before:
         status.setdefault("lastPhaseTransitionTime", before["lastPhaseTransitionTime"])
+
+
+def _stamp_status(draft: Object, old: View, now: float) -> None:
+    """When the phase changed, unless the client says."""
+    status, before = draft["status"], old.get("status") or {}
+    said = status.get("lastPhaseTransitionTime")
+    if status.get("phase") != before.get("phase") and said in (None, before.get("lastPhaseTransitionTime")):
+        status["lastPhaseTransitionTime"] = format_time(now)
 
 
 _SOURCES = {
@@ -93,6 +101,7 @@ PERSISTENT_VOLUME = Resource(
     ),
     prepare_create=_prepare_create,
     prepare_status_update=_prepare_status_update,
+    stamp_status=_stamp_status,
     returns_deleted=True,
     warnings=_warnings,
     update_warnings=lambda new, old: _warnings(new),

@@ -72,9 +72,6 @@ def _pod_status(status: Object) -> None:
         status["podIPs"] = [{"ip": address}]
     elif addresses and not address:
         status["podIP"] = addresses[0].get("ip", "")
-    host, hosts = status.get("hostIP"), status.get("hostIPs")
-    if host and not hosts:
-        status["hostIPs"] = [{"ip": host}]
 
 
 def _pod(pod: Object) -> None:
