@@ -346,3 +346,14 @@ async def test_the_status_of_a_policy_is_validated() -> None:
         *(f"status.conditions[0].{field}" for field in ("type", "status", "lastTransitionTime", "reason")),
         *(f"status.typeChecking.expressionWarnings[0].{field}" for field in ("warning", "fieldRef")),
     }
+
+
+async def test_an_enumeration_of_a_definition_may_have_null() -> None:
+    names = {"plural": "things", "kind": "Thing"}
+    field = {"type": "string", "nullable": True, "enum": ["x", None]}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"a": field}}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": schema}]
+    spec = {"group": "a.io", "names": names, "scope": "Namespaced", "versions": versions}
+    body = {**obj(gvr.CUSTOM_RESOURCE_DEFINITIONS, spec=spec), "metadata": {"name": "things.a.io"}}
+    created = await Harness().json("POST", gvr.CUSTOM_RESOURCE_DEFINITIONS.path(), body=body)
+    assert created["spec"]["versions"][0]["schema"] == schema

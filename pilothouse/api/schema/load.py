@@ -243,7 +243,7 @@ def _plain_list(name: str) -> Load:
             if value.__class__ is regular:
                 if check is not None:
                     check(value)
-            elif convert is not None and value is not None:
+            elif convert is not None and (value is not None or convert is _anything):
                 values[index] = convert(value)
             else:
                 raise Irregular

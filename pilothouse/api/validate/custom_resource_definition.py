@@ -141,9 +141,11 @@ def _unknown_formats(definition: Part) -> list[str]:
 
 
 def _name_faults(definition: Part) -> Iterator[FieldError]:
-    spec, name = definition["spec"], definition["metadata"].get("name", "")
-    if name and name != f"{spec['names'].get('plural', '')}.{spec.get('group', '')}":
-        yield invalid(Path("metadata.name"), name, 'must be spec.names.plural+"."+spec.group')
+    spec = definition["spec"]
+    for field in ("generateName", "name"):
+        name = definition["metadata"].get(field)
+        if name and name != f"{spec['names'].get('plural', '')}.{spec.get('group', '')}":
+            yield invalid(Path("metadata").child(field), name, 'must be spec.names.plural+"."+spec.group')
 
 
 def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
@@ -167,7 +169,7 @@ def _spec_faults(spec: Part, allowed: _Allowed) -> Iterator[FieldError]:
     for index, version in enumerate(versions):
         own = {key: value for key, value in version.items() if key not in shared}
         yield from _version_faults(own, version, _SPEC.child("versions").index(index), allowed)
-    shown = _shown_list([_shown(version, shared) for version in versions])
+    shown = _shown_list([_shown(version, shared) for version in versions]) if versions else None
     listed = [version.get("name", "") for version in versions]
     if len(set(listed)) != len(listed):
         yield invalid(_SPEC.child("versions"), shown, "must contain unique version names")
