@@ -6,6 +6,8 @@ what they are about.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pilothouse.api import names
 from pilothouse.api.gvr import GVR
 from pilothouse.api.path import FieldError, Path, invalid, required
@@ -22,6 +24,14 @@ _KEPT = (
     "action", "related", "reportingController", "reportingInstance",
 )  # fmt: skip
 _REFERENCE = dict.fromkeys(("Kind", "Namespace", "Name", "UID", "APIVersion", "ResourceVersion", "FieldPath"), "")
+_LAYOUTS = {"involvedObject": _REFERENCE, "related": _REFERENCE, "source": {"Component": "", "Host": ""}}
+_EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("reason", "message", "type", "action", "reportingController", "reportingInstance"), ""),
+    "count": 0,
+    "involvedObject": {},
+    "source": {},
+}
+"""What is told of a field that is not given, where that is not null."""
 _STORED = {"reportingController": "reportingComponent"}
 
 
@@ -35,9 +45,10 @@ def validate_event_as(version: GVR, event: Part, old: Part | None) -> list[Field
         if event.get("series") != old.get("series"):
             _check_series(event, errors)
         for field in _KEPT:
-            now, then = (one.get(_STORED.get(field, field)) for one in (event, old))
+            now, then = (one.get(_STORED.get(field, field), _EMPTY.get(field)) for one in (event, old))
             if now != then:
-                told = shown(now, _REFERENCE) if field in ("involvedObject", "related") and now else now
+                layout = _LAYOUTS.get(field)
+                told = now if layout is None or now is None else shown(now, layout)
                 errors.append(invalid(Path(field), told, IMMUTABLE))
         return errors
     errors += validate_metadata(event, namespaced=True)

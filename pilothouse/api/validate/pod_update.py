@@ -10,6 +10,7 @@ from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, requ
 from pilothouse.api.validate.container import check_image_trimmed
 from pilothouse.api.validate.difference import difference
 from pilothouse.api.validate.pod import MIRROR, validate_pod
+from pilothouse.api.validate.scheduling import check_tolerations
 from pilothouse.api.validate.shown import NODE_SELECTOR_TERM, shown, shown_list
 from pilothouse.api.validate.values import Errors, Part
 
@@ -108,6 +109,8 @@ def _check_tolerations(now: Sequence[Part], then: Sequence[Part], errors: Errors
     if any(_without(toleration, "tolerationSeconds") not in kept for toleration in then):
         text = "existing toleration can not be modified except its tolerationSeconds"
         errors.append(field_forbidden(_SPEC.child("tolerations"), text))
+    elif now != then:
+        check_tolerations(now, _SPEC.child("tolerations"), errors)
 
 
 def _check_gates(now: Sequence[Part], then: Sequence[Part], errors: Errors) -> None:
