@@ -18,7 +18,6 @@ from pilothouse.api.kinds.apiextensions.custom_resource_definition import CLEANU
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
-from pilothouse.api.view import json_copy
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.lifecycle import NoLifecycle, Undo
 from pilothouse.apiserver.options import DeleteOptions
