@@ -65,8 +65,9 @@ def _operations(patch: Any) -> list[Mapping[str, Any]]:
         if not isinstance(operation, dict):
             raise _undecodable(operation, "value of type handlers.jsonPatchOp")
         for field in _TEXTS:
-            if not isinstance(operation.get(field) or "", str):
-                raise _undecodable(operation[field], f"struct field jsonPatchOp.{field} of type string")
+            value = operation.get(field)
+            if value is not None and not isinstance(value, str):
+                raise _undecodable(value, f"struct field jsonPatchOp.{field} of type string")
     if len(patch) > MAX_OPERATIONS:
         raise RequestEntityTooLarge(
             f"Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"

@@ -107,6 +107,14 @@ def test_copies_are_bounded() -> None:
         json_patch.apply({"big": "x" * 1_000_000}, copies)
 
 
+@pytest.mark.parametrize("empty", [[], {}, 0, False])
+@pytest.mark.parametrize("field", ["op", "path", "from"])
+def test_what_is_no_text_is_none_also_where_it_is_empty(field: str, empty: Any) -> None:
+    operation = {"op": "move", "path": "/a", "from": "/b", field: empty}
+    with pytest.raises(BadRequest, match=f"jsonPatchOp.{field} of type string"):
+        json_patch.apply({"b": 1}, [operation])
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 3) | st.text("ab", max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab-/~01"), inner, max_size=3),
