@@ -82,7 +82,8 @@ class BearerTokens:
         return verified
 
     async def _ask(self, token: str, audiences: tuple[str, ...]) -> Verified:
-        errors = []
+        # Upstream asks first whether it is its own client's, and that it is not remains the first of what is wrong.
+        errors = ["invalid bearer token"]
         for method in self._methods:
             try:
                 verified = await method.verify(token, audiences)
@@ -91,7 +92,7 @@ class BearerTokens:
                 continue
             if verified is not None:
                 return replace(verified, user=authenticated(verified.user))
-        raise Unauthorized(aggregate(errors) or "invalid bearer token")
+        raise Unauthorized(aggregate(errors))
 
 
 def token_of(request: Request) -> str:

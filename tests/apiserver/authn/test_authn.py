@@ -376,3 +376,18 @@ class TestAuthorities:
         await clock.advance(3 * FOLLOW_S)
         assert certificates.identify(der(pki, "admin")).name == "admin"
         assert certificates.pem == pki.certificate_path("ca").read_bytes()
+
+
+class Refusing:
+    async def verify(self, token, audiences):
+        raise Unauthorized("service account token has expired")
+
+
+async def test_why_a_token_is_not_accepted(clock):
+    for methods, why in (
+        ([], "invalid bearer token"),
+        ([Refusing(), Refusing()], "[invalid bearer token, service account token has expired]"),
+    ):
+        with pytest.raises(Unauthorized) as caught:
+            await BearerTokens(methods, ("api",), clock).verify("x", ("api",))
+        assert caught.value.message == why
