@@ -37,12 +37,12 @@ def check_address(endpoint: Endpoint, info: RequestInfo, method: str) -> None:
         if (verb == "create" and info.name) or (verb in ("update", "patch") and not info.name):
             raise method_not_allowed() if _has(endpoint, _of(info)) else could_not_find()
         return
-    if verb == "watch" and not _is_old_watch(info):
+    if verb == "watch" and "list" in endpoint.verbs and not _is_old_watch(info):
         kind = endpoint.gvr.plural
         raise MethodNotAllowed(
             f'watch is not supported on resources of kind "{kind}"', group=endpoint.gvr.group, kind=kind
         )
-    if verb in ("proxy", "watch") or not _has(endpoint, _of(info)):
+    if verb == "proxy" or (verb == "watch" and _is_old_watch(info)) or not _has(endpoint, _of(info)):
         raise could_not_find()
     raise method_not_allowed()
 

@@ -9,6 +9,7 @@ import orjson
 
 from pilothouse.api.gvr import GVR
 from pilothouse.api.status import (
+    BadRequest,
     Conflict,
     Forbidden,
     InternalError,
@@ -33,8 +34,16 @@ class FilterFailed(Exception):
     """The chain itself failed before any verb was reached. Upstream answers that in plain text."""
 
 
-class Denied(Forbidden):
-    """The authorizer says no. Its words may have a client's in them, which no browser shall take for a page."""
+class Unsniffable(StatusError):
+    """A failure before any verb was reached. Its words may have a client's in them, which no browser shall take for a page."""
+
+
+class Denied(Unsniffable, Forbidden):
+    """The authorizer says no."""
+
+
+class NotImpersonated(Unsniffable, BadRequest):
+    """The request does not say as whom it is to be done."""
 
 
 class PageNotFound(Exception):
@@ -49,7 +58,7 @@ def filter_failure(request: Request, error: FilterFailed) -> Response:
 
 def error_response(error: StatusError) -> Response:
     headers = JSON_HEADERS
-    if isinstance(error, Denied):
+    if isinstance(error, Unsniffable):
         headers = {**headers, "x-content-type-options": "nosniff"}
     if error.retry_after_s:
         headers = {**headers, "retry-after": str(error.retry_after_s)}

@@ -23,11 +23,12 @@ from pilothouse.api.identities import (
     SYSTEM_UNAUTHENTICATED,
 )
 from pilothouse.api.path import FieldError, Path
-from pilothouse.api.status import BadRequest, Forbidden
+from pilothouse.api.status import Forbidden
 from pilothouse.api.user import User, service_account_groups
 from pilothouse.api.validate.values import check_domain_prefixed_path
 from pilothouse.apiserver.authz.attributes import Attributes, Authorizer, Decision, forbidden
 from pilothouse.apiserver.authz.gate import DURATIONS_S, attributes_of
+from pilothouse.apiserver.errors import NotImpersonated
 from pilothouse.apiserver.route import parse_query, request_info
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.fields import values_of
@@ -94,7 +95,7 @@ class Impersonation:
         if not request.headers.get("impersonate-user"):
             for header in request.headers:
                 if header.startswith("impersonate-") and header != "impersonate-user":
-                    raise BadRequest(f"requested {_asked(request)} without impersonating a user name")
+                    raise NotImpersonated(f"requested {_asked(request)} without impersonating a user name")
             return user, ""
         wanted = _wanted(request)
         info = request_info(request.method, request.path, parse_query(request.query))

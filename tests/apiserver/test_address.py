@@ -3,13 +3,14 @@
 import pytest
 
 from pilothouse.api.kinds.table import RESOURCES
+from pilothouse.api.status import BadRequest
 from pilothouse.api.user import User
 from pilothouse.apiserver import version
 from pilothouse.apiserver.app import ApiServer
 from pilothouse.apiserver.attributes import AdmitAll
 from pilothouse.apiserver.authz.attributes import Attributes, forbidden
 from pilothouse.apiserver.discovery import Discovery
-from pilothouse.apiserver.errors import error_response
+from pilothouse.apiserver.errors import NotImpersonated, error_response
 from pilothouse.apiserver.route import parse_query
 from pilothouse.kit.http.message import LOCAL_PEER, Request
 from pilothouse.store.cachers import Cachers
@@ -44,6 +45,7 @@ NOT_ALLOWED = (405, "the server does not allow this method on the requested reso
             "/api/v1/componentstatuses?watch=1",
             (405, 'watch is not supported on resources of kind "componentstatuses"'),
         ),
+        ("GET", "/apis/authorization.k8s.io/v1/subjectaccessreviews?watch=1", NOT_ALLOWED),
     ],
 )
 async def test_what_the_router_says(method, path, answer):
@@ -68,7 +70,9 @@ async def test_a_path_that_begins_with_two_slashes_is_none_of_the_api():
 
 def test_a_refusal_is_not_to_be_sniffed():
     error = forbidden(Attributes(User("eve"), "get", "", "v1", resource="pods"))
-    assert error_response(error).headers["x-content-type-options"] == "nosniff"
+    for each in (error, NotImpersonated("requested")):
+        assert error_response(each).headers["x-content-type-options"] == "nosniff"
+    assert "x-content-type-options" not in error_response(BadRequest("x")).headers
 
 
 def test_parameters_that_cannot_be_read_are_left_out():
