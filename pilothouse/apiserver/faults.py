@@ -30,7 +30,10 @@ def metadata_update_faults(
     """A fault is told as often as upstream's generic code and its kinds' own find it."""
     metadata, checks = draft["metadata"], MetadataChecks.CHANGE if subresource else resource.metadata_checks
     changed = validate_metadata_update(draft, old)
-    if not changed and not metadata.get("generateName") and "finalizers" not in metadata:
+    before = old["metadata"]
+    same_base = metadata.get("generateName") == before.get("generateName")
+    if not changed and same_base and metadata.get("finalizers") == before.get("finalizers"):
+        # What else there is to a new object's metadata cannot have changed.
         return changed
     namespaced = resource.gvr.namespaced
     faults = validate_metadata(draft, namespaced=namespaced, rule=names.path_segment) + changed
