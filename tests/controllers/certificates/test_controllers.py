@@ -231,7 +231,8 @@ async def test_a_decision_is_final_and_status_cannot_make_it(world: World) -> No
         await approve(world, "a")
     obj = await world.client.get(gvr.CERTIFICATE_SIGNING_REQUESTS, "", "a")
     obj["status"]["conditions"] = []
-    await world.client.update_status(gvr.CERTIFICATE_SIGNING_REQUESTS, obj)
+    with pytest.raises(status.Invalid, match='may not remove a condition of type "Denied"'):
+        await world.client.update_status(gvr.CERTIFICATE_SIGNING_REQUESTS, obj)
     obj = await world.client.get(gvr.CERTIFICATE_SIGNING_REQUESTS, "", "a")
     assert [each["type"] for each in obj["status"]["conditions"]] == ["Denied"]
     await world.harness.clock.advance(3601)
