@@ -361,3 +361,15 @@ async def test_an_enumeration_of_a_definition_may_have_null() -> None:
     body = {**obj(gvr.CUSTOM_RESOURCE_DEFINITIONS, spec=spec), "metadata": {"name": "things.a.io"}}
     created = await Harness().json("POST", gvr.CUSTOM_RESOURCE_DEFINITIONS.path(), body=body)
     assert created["spec"]["versions"][0]["schema"] == schema
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("x", "invalid syntax"), ("", "invalid syntax"), ("9" * 19, "value out of range")]
+)
+async def test_the_generation_of_a_daemon_sets_template_is_a_number(text: str, why: str) -> None:
+    body = obj(gvr.DAEMON_SETS, spec=WORKLOAD)
+    body["metadata"]["annotations"] = {"deprecated.daemonset.template.generation": text}
+    answer = await Harness().json("POST", gvr.DAEMON_SETS.path("default"), body=body)
+    said = f'strconv.ParseInt: parsing "{text}": {why}'
+    assert answer["message"] == f'DaemonSet in version "v1" cannot be handled as a DaemonSet: {said}'
+    assert answer["code"] == 400

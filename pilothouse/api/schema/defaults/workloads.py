@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 from pilothouse.api.meta import Object
+from pilothouse.api.status import BadRequest
 from pilothouse.api.views.daemon_set import TEMPLATE_GENERATION
 
+_is_number = re.compile("[-+]?[0-9]+").fullmatch
 _MAX_INT32 = 0x7FFFFFFF
 _DEFAULT_CPU_UTILIZATION = 80
 _SCALE_UP: dict[str, Any] = {
@@ -34,12 +38,25 @@ def _deployment(deployment: Object) -> None:
 
 def _daemon_set(daemon_set: Object) -> None:
     metadata = daemon_set.setdefault("metadata", {})
-    metadata["annotations"] = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
+    metadata["annotations"] = annotations = {TEMPLATE_GENERATION: "0", **(metadata.get("annotations") or {})}
+    if annotations[TEMPLATE_GENERATION] != "0":
+        _check_generation(annotations[TEMPLATE_GENERATION])
     strategy = daemon_set.setdefault("spec", {}).setdefault("updateStrategy", {})
     if _or_else(strategy, "type", "RollingUpdate") == "RollingUpdate":
         rolling = strategy.setdefault("rollingUpdate", {})
         rolling.setdefault("maxUnavailable", 1)
         rolling.setdefault("maxSurge", 0)
+
+
+def _check_generation(text: str) -> None:
+    """The field that became an annotation is a number still. Raises BadRequest."""
+    why = "" if _is_number(text) else "invalid syntax"
+    if not why and not -(2**63) <= int(text) < 2**63:
+        why = "value out of range"
+    if why:
+        shown = json.dumps(text, ensure_ascii=False)
+        text = f'DaemonSet in version "v1" cannot be handled as a DaemonSet: strconv.ParseInt: parsing {shown}: {why}'
+        raise BadRequest(text)
 
 
 def _stateful_set(stateful_set: Object) -> None:
