@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from pilothouse.api import status
+from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.resource import Resource
@@ -87,8 +88,10 @@ class Registry:
             raise self.not_found(name)
         return cached
 
-    def not_found(self, name: str) -> status.NotFound:
-        return status.not_found(self.resource.gvr.plural, self.resource.gvr.group, name)
+    def not_found(self, name: str, gvr: GVR | None = None) -> status.NotFound:
+        """`gvr` is what the client calls the kind, if it has several names."""
+        called = gvr or self.resource.gvr
+        return status.not_found(called.plural, called.group, name)
 
     # Create
 
@@ -110,9 +113,9 @@ class Registry:
             try:
                 return await self._create_once(obj, write, attributes)
             except status.AlreadyExists as error:
-                if not base:
+                if not metadata.get("generateName"):
                     raise
-                if attempt == GENERATE_NAME_ATTEMPTS - 1:
+                if not base or attempt == GENERATE_NAME_ATTEMPTS - 1:
                     raise faults.no_name_found(self.resource.gvr, metadata["name"]) from error
         raise AssertionError("unreachable")
 
@@ -158,19 +161,19 @@ class Registry:
         if write.dry_run:
             await self.cacher.fresh()
             if self.cacher.get(namespace, name) is not None:
-                raise self._exists(namespace, name)
+                raise self._exists(namespace, name, write)
             return value
         key = key_of(gvr, namespace, name)
         try:
             revision = await self._store.put(key, value, expect=ABSENT, ttl_s=self._ttl_s)
         except WriteConflict:
-            raise self._exists(namespace, name) from None
+            raise self._exists(namespace, name, write) from None
         except StoreUnavailable as error:
             raise unavailable(error) from error
         return splice(value, revision)
 
-    def _exists(self, namespace: str, name: str) -> status.AlreadyExists:
-        gvr = self.resource.gvr
+    def _exists(self, namespace: str, name: str, write: Write) -> status.AlreadyExists:
+        gvr = write.gvr or self.resource.gvr
         error = status.already_exists(gvr.plural, gvr.group, name)
         present = self.cacher.get(namespace, name)
         if present is not None and "deletionTimestamp" in present.object()["metadata"]:
@@ -216,7 +219,7 @@ class Registry:
                 await self.cacher.fresh()
                 present = self.cacher.get(namespace, write.name)
             if present is None:
-                raise self.not_found(write.name)
+                raise self.not_found(write.name, write.gvr)
             try:
                 outcome = await once(present)
             except WriteConflict:

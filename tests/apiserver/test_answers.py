@@ -373,3 +373,16 @@ async def test_the_generation_of_a_daemon_sets_template_is_a_number(text: str, w
     said = f'strconv.ParseInt: parsing "{text}": {why}'
     assert answer["message"] == f'DaemonSet in version "v1" cannot be handled as a DaemonSet: {said}'
     assert answer["code"] == 400
+
+
+async def test_a_name_that_is_taken_is_told_in_the_terms_of_the_request() -> None:
+    server = Harness()
+    for kind, body in ((gvr.PODS, POD), (gvr.EVENTS, EVENT)):
+        await server.json("POST", kind.path("default"), body=body)
+        answer = await server.json("POST", kind.path("default"), body=body)
+        assert answer["message"] == f'{kind.group_resource} "a" already exists'
+        for method in ("GET", "DELETE"):
+            answer = await server.json(method, kind.path("default", "b"))
+            assert answer["message"] == f'{kind.group_resource} "b" not found'
+    answer = await server.json("POST", gvr.PODS.path("default"), body=changed(POD, "metadata.generateName", "b-"))
+    assert answer["message"].endswith("the server was not able to generate a unique name for the object")

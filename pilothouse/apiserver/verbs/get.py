@@ -26,5 +26,5 @@ async def get(call: Call, endpoint: Endpoint, now: float) -> Response:
         await registry.cacher.fresh()
     cached = registry.cacher.get(info.namespace if endpoint.gvr.namespaced else "", info.name)
     if cached is None:
-        raise registry.not_found(info.name)
+        raise registry.not_found(info.name, endpoint.gvr)
     return await object_response(call, endpoint, 200, cached.wire, now)
