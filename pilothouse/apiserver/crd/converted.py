@@ -110,6 +110,9 @@ class ConvertedFeed:
         """Until it is closed or the webhook fails."""
         while not self._is_closed:
             if not self._pending:
+                # Who came while the last changes were converted has been waiting for just these.
+                _wake(self._waiting)
+                self._waiting = []
                 self._work.clear()
                 await self._work.wait()
                 continue
