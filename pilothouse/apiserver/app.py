@@ -16,20 +16,18 @@ from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource
 from pilothouse.api.user import User
 from pilothouse.apiserver import metadata
-from pilothouse.apiserver.address import COLLECTION_READS, check_address
 from pilothouse.apiserver.attributes import Admission
 from pilothouse.apiserver.authn.bearer import WARNINGS
 from pilothouse.apiserver.call import Authorizer, Call
 from pilothouse.apiserver.deadline import REQUEST_TIMEOUT_S, RequestTimedOut, time_allowed_s, within
+from pilothouse.apiserver.dispatch import Dispatch
 from pilothouse.apiserver.endpoint import Endpoint
 from pilothouse.apiserver.errors import (
     FilterFailed,
     PageNotFound,
     Rejected,
-    could_not_find,
     filter_failure,
     internal,
-    method_not_allowed,
     page_not_found,
     unavailable,
 )
@@ -39,20 +37,12 @@ from pilothouse.apiserver.metrics.page import Page, build, this_process
 from pilothouse.apiserver.metrics.requests import RequestMetrics
 from pilothouse.apiserver.present import error_response
 from pilothouse.apiserver.registry import Registry
-from pilothouse.apiserver.route import NO_QUERY, PLAIN_REQUEST_INFO, RequestInfo, parse_query, request_info
+from pilothouse.apiserver.route import NO_QUERY, PLAIN_REQUEST_INFO, parse_query, request_info
 from pilothouse.apiserver.seams import Answerer, Auditor, Authenticator, Connector, Fairness, Impersonator
 from pilothouse.apiserver.subresources.table import subhandlers
 from pilothouse.apiserver.translation import Translation
-from pilothouse.apiserver.verbs.answer import answer
-from pilothouse.apiserver.verbs.create import create
-from pilothouse.apiserver.verbs.delete import delete, delete_collection
-from pilothouse.apiserver.verbs.get import get
-from pilothouse.apiserver.verbs.list import list_
-from pilothouse.apiserver.verbs.patch import patch
-from pilothouse.apiserver.verbs.update import update
-from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S, watch
+from pilothouse.apiserver.verbs.watch import MIN_TIMEOUT_S
 from pilothouse.apiserver.warning import warning_header
-from pilothouse.apiserver.websocket import events_over_websocket
 from pilothouse.kit.clock import Clock
 from pilothouse.kit.http.message import Request, Response
 from pilothouse.kit.http.resumed import Resumed
@@ -66,11 +56,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 _NOBODY = User("")
 _READS = frozenset({"get", "list", "watch"})
 _COUNTED_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
-_EXACT_PATHS = ("/metrics", "/openapi/v2")
-"""What is no other name of these with a slash at its end."""
 _PLAIN_TEXT = {"content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff"}
 _REJECTION = b"Too many requests, please try again later.\n"
-_EFFECTIVE_VERBS = frozenset({"create", "update", "patch"})
 log = get_logger("pilothouse.apiserver")
 
 
@@ -110,8 +97,6 @@ class ApiServer:
         """What `run` does."""
         self.is_stopping = False
         """Whether the server is about to stop: it is not ready any more, and still serves."""
-        self.delegates: dict[str, Connector] = {}
-        """Who serves the requests under `/apis/<group>/<version>` in this server's place."""
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._admission = admission
@@ -122,19 +107,27 @@ class ApiServer:
         self._auditor = auditor
         self._lifecycles = {} if lifecycles is None else lifecycles
         self._ttl_s = ttl_s or {}
-        self._write_warnings = write_warnings or {}
-        self._answerers = dict(answerers or {})
-        self._connectors = dict(connectors or {})
-        self._subhandlers = subhandlers(self.registry)
         self._request_timeout_s = request_timeout_s
-        self._min_watch_s = min_watch_s
         self._counted = RequestMetrics(clock)
         self.metrics = Page(self._counted.families, self._watch_families, build, this_process(clock.now()))
         """What `/metrics` shows; parts of the server add to it."""
-        self._paths: dict[str, Connector] = {"/metrics": self.metrics.serve, **(paths or {})}
         self._registries: dict[GVR, Registry] = {}
-        self._endpoints: dict[tuple[str, str, str], Endpoint] = {}
-        self._own_groups = frozenset(gvr.group for resource in resources for gvr in resource.served)
+        dispatch = Dispatch(
+            own_groups={gvr.group for resource in resources for gvr in resource.served},
+            answerers=answerers or {},
+            connectors=connectors or {},
+            subhandlers=subhandlers(self.registry),
+            paths={"/metrics": self.metrics.serve, **(paths or {})},
+            write_warnings=write_warnings or {},
+            clock=clock,
+            rng=rng,
+            min_watch_s=min_watch_s,
+        )
+        self._serve = dispatch.serve
+        self._endpoints = dispatch.endpoints
+        self.paths = dispatch.paths
+        self.delegates = dispatch.delegates
+        """Who serves the requests under `/apis/<group>/<version>` in this server's place."""
         for resource in resources:
             for gvr in resource.served:
                 self._endpoints[gvr.group, gvr.version, gvr.plural] = Endpoint(
@@ -355,112 +348,5 @@ class ApiServer:
 
         response.finished = finished
 
-    def _watch_s(self) -> float:
-        """How long a watch lasts that does not say so itself: clients must not all come back at once."""
-        return self._min_watch_s * (1 + self._rng.random())
-
     def _watch_families(self) -> Iterable[Family]:
         return watch_families((endpoint.gvr, endpoint.sent) for endpoint in self._endpoints.values())
-
-    # Dispatch
-
-    async def _serve(self, call: Call) -> Response:
-        info = call.info
-        if self.delegates:
-            delegate = self.delegates.get("/".join(info.path.split("/", 4)[:4]))
-            if delegate is not None:
-                return await delegate(call)
-        if not info.is_resource:
-            return await self._serve_path(call)
-        endpoint = self._endpoints.get((info.api_group, info.api_version, info.resource))
-        if endpoint is None:
-            return self._unknown_resource(info)
-        check_address(endpoint, info, call.request.method)
-        call.series = endpoint.series
-        if call.request.method == "HEAD" and not info.subresource and not endpoint.is_custom:
-            raise method_not_allowed()
-        if endpoint.resource.deprecation:
-            call.is_deprecated = True
-            call.warnings.append(endpoint.resource.deprecation)
-        if info.subresource:
-            return await self._serve_subresource(call, endpoint)
-        if self._write_warnings and info.verb in _EFFECTIVE_VERBS:
-            warning = self._write_warnings.get(endpoint.resource.gvr)
-            if warning is not None:
-                call.warnings.append(warning)
-        accept = call.request.headers.get("accept", "")
-        call.output = endpoint.output(accept, is_watchable=info.verb in COLLECTION_READS)
-        now = self._clock.now()
-        match info.verb:
-            case "get":
-                return await get(call, endpoint, now)
-            case "list":
-                return await list_(call, endpoint, now)
-            case "watch":
-                return await events_over_websocket(call, await watch(call, endpoint, self._clock, self._watch_s()))
-            case "patch":
-                return await patch(call, endpoint, now)
-            case "update":
-                return await update(call, endpoint, now)
-            case "create":
-                key = (info.api_group, info.resource, "")
-                if key in self._answerers:
-                    return await answer(call, endpoint, self._answerers[key], now)
-                return await self._subhandlers.get(key, create)(call, endpoint, now)
-            case "delete":
-                return await delete(call, endpoint, now)
-            case "deletecollection":
-                return await delete_collection(call, endpoint, now)
-        raise method_not_allowed()
-
-    async def _serve_subresource(self, call: Call, endpoint: Endpoint) -> Response:
-        info = call.info
-        subresource = endpoint.subresources.get(info.subresource)
-        if subresource is None or (info.subpath and not (subresource.passes_methods or endpoint.is_custom)):
-            raise could_not_find()
-        if call.request.method == "HEAD" and not (subresource.passes_methods or endpoint.is_custom):
-            raise method_not_allowed()
-        if info.verb not in subresource.verbs and not subresource.passes_methods:
-            raise method_not_allowed()
-        key = (info.api_group, info.resource, info.subresource)
-        connector = self._connectors.get(key)
-        if connector is not None:
-            await asyncio.sleep(0)
-            return await connector(call)
-        call.output = endpoint.output(call.request.headers.get("accept", ""), subresource)
-        answerer = self._answerers.get(key)
-        if answerer is not None:
-            return await answer(call, endpoint.of(subresource), answerer, self._clock.now())
-        now = self._clock.now()
-        subhandler = self._subhandlers.get(key) or self._subhandlers.get(("", "*", info.subresource))
-        if subhandler is not None:
-            return await subhandler(call, endpoint, now)
-        if info.subresource == "status":
-            verb = {"get": get, "update": update, "patch": patch}[info.verb]
-            return await verb(call, endpoint, now)
-        raise status.StatusError(
-            f"{info.group_resource}/{info.subresource} is not served by this server", code=501, reason="NotImplemented"
-        )
-
-    def _unknown_resource(self, info: RequestInfo) -> Response:
-        """Upstream's router knows the paths of the groups that it serves itself, and of the others nothing."""
-        if info.api_group in self._own_groups:
-            raise could_not_find()
-        return page_not_found()
-
-    async def _serve_path(self, call: Call) -> Response:
-        """Which methods a path takes is its handler's affair; most of upstream's do not look."""
-        path = call.info.path
-        handler = self._paths.get(path)
-        if handler is None and not path.startswith(_EXACT_PATHS):
-            handler = self._paths.get(path.rstrip("/"))
-        if handler is None:
-            parts = path.split("/")
-            for length in range(len(parts) - 1, 1, -1):
-                handler = self._paths.get("/".join(parts[:length]) + "/")
-                if handler is not None:
-                    break
-        if handler is None:
-            return page_not_found()
-        await asyncio.sleep(0)
-        return await handler(call)

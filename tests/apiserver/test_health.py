@@ -25,8 +25,8 @@ class World:
             **self.progress.checks(),
             "shutdown": running(lambda: self.server.app.is_stopping),
         }
-        self.server.app._paths |= Health("livez", first, self.outcomes).paths()
-        self.server.app._paths |= Health("readyz", ready, self.outcomes).paths()
+        self.server.app.paths |= Health("livez", first, self.outcomes).paths()
+        self.server.app.paths |= Health("readyz", ready, self.outcomes).paths()
 
     async def _etcd(self) -> str:
         return self.why
@@ -121,7 +121,7 @@ async def test_a_store_that_does_not_answer_is_not_waited_for() -> None:
 
 
 async def test_what_checks_say_is_counted(world: World) -> None:
-    world.server.app._paths["/metrics/slis"] = Page(world.outcomes.families).serve
+    world.server.app.paths["/metrics/slis"] = Page(world.outcomes.families).serve
     await world.get("/livez")
     world.why = "x"
     await world.get("/livez")

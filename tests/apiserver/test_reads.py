@@ -306,7 +306,7 @@ async def test_kinds_in_two_versions_are_the_same_objects(server: Harness) -> No
 async def test_discovery() -> None:
     server = Harness()
     discovery = Discovery(RESOURCES, server_address="192.0.2.1:6443")
-    server.app._paths |= dict.fromkeys(discovery.paths, discovery.serve)
+    server.app.paths |= dict.fromkeys(discovery.paths, discovery.serve)
     groups = await server.json("GET", "/apis")
     assert [group["name"] for group in groups["groups"]][:3] == ["apiregistration.k8s.io", "apps", "events.k8s.io"]
     listed = await server.json("GET", "/api/v1")

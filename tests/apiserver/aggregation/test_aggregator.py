@@ -114,9 +114,9 @@ class World:
             credentials=Credentials(pki.certificate_path("front-proxy-client"), pki.key_path("front-proxy-client")),
         )
         for path in ("/apis", "/apis/"):
-            app._paths[path] = self.discovery.serve
+            app.paths[path] = self.discovery.serve
         for path in ("/openapi/v2", "/openapi/v3", "/openapi/v3/"):
-            app._paths[path] = self.openapi.serve
+            app.paths[path] = self.openapi.serve
 
     def describe(self, described: Sequence[Described]) -> None:
         self.openapi.serve_remote(described)
