@@ -11,11 +11,11 @@ import orjson
 from pilothouse.api.apply.resets import resets_of
 from pilothouse.api.apply.tracking import Tracker, Versions
 from pilothouse.api.apply.versions import BuiltIn
+from pilothouse.api.field_selector import FieldSelector
 from pilothouse.api.gvr import GVR
 from pilothouse.api.meta import Object
 from pilothouse.api.resource import Resource, Subresource
 from pilothouse.api.schema import Schema, schema_of
-from pilothouse.api.selector import FieldSelector
 from pilothouse.apiserver.decode import check_identity
 from pilothouse.apiserver.field_labels import check_selectable
 from pilothouse.apiserver.metrics.events import SentEvents

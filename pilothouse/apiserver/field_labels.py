@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pilothouse.api import gvr
+from pilothouse.api.field_selector import FieldSelector
 from pilothouse.api.gvr import GVR
-from pilothouse.api.selector import FieldSelector
 from pilothouse.api.status import BadRequest
 from pilothouse.store.selection import NAME_FIELD, NAMESPACE_FIELD
 

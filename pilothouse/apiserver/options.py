@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pilothouse.api.field_selector import FieldSelector, parse_fields
 from pilothouse.api.path import (
     FieldError,
     Path,
@@ -21,7 +22,7 @@ from pilothouse.api.path import (
     too_long,
 )
 from pilothouse.api.schema import FieldValidation
-from pilothouse.api.selector import FieldSelector, LabelSelector, parse_fields, parse_labels
+from pilothouse.api.selector import LabelSelector, parse_labels
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.decode import decode, json_type
 from pilothouse.apiserver.route import Query, is_true

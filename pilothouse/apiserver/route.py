@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
+from pilothouse.api.field_selector import parse_fields
 from pilothouse.api.names import path_segment
-from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.errors import FilterFailed
 from pilothouse.kit.remembered import remembered

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pilothouse.api import status
+from pilothouse.api.field_selector import FieldSelector
 from pilothouse.api.resource import Resource
-from pilothouse.api.selector import FieldSelector, LabelSelector
+from pilothouse.api.selector import LabelSelector
 from pilothouse.kit.clock import Clock, Timer
 from pilothouse.kit.log import get_logger
 from pilothouse.store.audience import Audience

@@ -7,7 +7,8 @@ from typing import Any
 
 import orjson
 
-from pilothouse.api.selector import FieldSelector, LabelSelector
+from pilothouse.api.field_selector import FieldSelector
+from pilothouse.api.selector import LabelSelector
 from pilothouse.api.status import BadRequest
 from pilothouse.store.cached import Cached
 from pilothouse.store.event import ADDED, DELETED, MODIFIED, Event

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilothouse.api import selector
+from pilothouse.api import field_selector, selector
 from pilothouse.api.selector import LabelSelector, Operator, Requirement
 from pilothouse.api.status import BadRequest
 
@@ -130,12 +130,12 @@ def test_label_round_trip(requirements: list[Requirement], labels: dict[str, str
 )
 def test_bad_field_selector(text: str, message: str) -> None:
     with pytest.raises(BadRequest) as raised:
-        selector.parse_fields(text)
+        field_selector.parse_fields(text)
     assert raised.value.message == message
 
 
 def test_field_selectors() -> None:
-    chosen = selector.parse_fields(r"spec.nodeName=n1,status.phase!=Failed,a==b\,c\=d\\,")
+    chosen = field_selector.parse_fields(r"spec.nodeName=n1,status.phase!=Failed,a==b\,c\=d\\,")
     assert chosen.requirements == (
         ("a", "=", "b,c=d\\"),
         ("spec.nodeName", "=", "n1"),
@@ -146,13 +146,13 @@ def test_field_selectors() -> None:
     assert not chosen.matches({"a": "b,c=d\\", "spec.nodeName": "n1", "status.phase": "Failed"})
     assert chosen.exact_value("spec.nodeName") == "n1"
     assert chosen.exact_value("status.phase") is None
-    assert selector.parse_fields("").is_everything
-    assert selector.parse_fields("=").is_everything
+    assert field_selector.parse_fields("").is_everything
+    assert field_selector.parse_fields("=").is_everything
 
 
 @given(st.dictionaries(_word, st.text(alphabet="ab\\,=é ", min_size=1), max_size=3))
 def test_field_round_trip(fields: dict[str, str]) -> None:
-    text = ",".join(f"{field}={selector.escape(value)}" for field, value in fields.items())
-    parsed = selector.parse_fields(text)
+    text = ",".join(f"{field}={field_selector.escape(value)}" for field, value in fields.items())
+    parsed = field_selector.parse_fields(text)
     assert {each.field: each.value for each in parsed.requirements} == fields
-    assert selector.parse_fields(str(parsed)) == parsed
+    assert field_selector.parse_fields(str(parsed)) == parsed

@@ -3,9 +3,9 @@
 import pytest
 
 from pilothouse.api import gvr
+from pilothouse.api.field_selector import parse_fields
 from pilothouse.api.gvr import GVR
 from pilothouse.api.kinds.table import RESOURCES
-from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.field_labels import check_selectable
 

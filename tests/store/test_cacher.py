@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilothouse.api import selector, status
+from pilothouse.api import field_selector, selector, status
 from pilothouse.api.meta import Object
 from pilothouse.kit.clock import VirtualClock
 from pilothouse.store.base import ABSENT, Deliver, Entry, Feed, Page, Restart, Revision
@@ -81,7 +81,7 @@ def told(events: Iterable[Object]) -> list[tuple[str, str, str]]:
 
 
 async def test_fields_that_cannot_be_selected_by_are_refused(cacher: Cacher) -> None:
-    fields = selector.parse_fields("spec.color=red")
+    fields = field_selector.parse_fields("spec.color=red")
     with pytest.raises(status.BadRequest, match=r"field label not supported: spec\.color"):
         cacher.list(fields=fields)
     with pytest.raises(status.BadRequest):
@@ -259,7 +259,7 @@ async def test_cluster_scoped_resources(store: MemoryStore, clock: VirtualClock)
         value = b'{"kind":"Node","apiVersion":"v1","metadata":{"name":"%b"}}' % name.encode()
         await store.put(f"/registry/core/nodes/{name}", value)
     assert names(cacher.list(after="n1", limit=1).items) == ["/n2"]
-    watcher = await cacher.watch(fields=selector.parse_fields("metadata.name=n2"), send_initial_events=False)
+    watcher = await cacher.watch(fields=field_selector.parse_fields("metadata.name=n2"), send_initial_events=False)
     await store.delete("/registry/core/nodes/n2")
     assert told(ready(watcher)) == [("DELETED", "n2", str(cacher.revision))]
 
@@ -270,7 +270,7 @@ async def test_selectors_scanned_and_indexed(store: MemoryStore, cacher: Cacher,
         await write(store, "x", f"p{number:03}", labels={"mod": str(number % 5)}, node=f"n{number % 3}")
 
     def numbers(labels: str, fields: str = "") -> list[int]:
-        listing = cacher.list(labels=selector.parse_labels(labels), fields=selector.parse_fields(fields))
+        listing = cacher.list(labels=selector.parse_labels(labels), fields=field_selector.parse_fields(fields))
         return [int(cached.name[1:]) for cached in listing.items]
 
     def expected(accepts: Callable[[int], bool]) -> list[int]:
@@ -419,7 +419,8 @@ async def test_an_object_that_stops_matching_is_deleted_with_its_old_state(store
 
 async def test_watchers_of_one_field_value_hear_only_of_theirs(store: MemoryStore, cacher: Cacher) -> None:
     watchers = {
-        node: await cacher.watch(fields=selector.parse_fields(f"spec.nodeName={node}")) for node in ("", "n1", "n2")
+        node: await cacher.watch(fields=field_selector.parse_fields(f"spec.nodeName={node}"))
+        for node in ("", "n1", "n2")
     }
     first = await write(store, "x", "a")
     second = await write(store, "x", "a", node="n1")
@@ -572,7 +573,10 @@ def test_a_watch_replayed_from_any_revision_equals_a_list(
 ) -> None:
     async def replay(store: LocalStore) -> None:
         cacher = await Cacher.open(store, POD, VirtualClock())
-        selected: dict[str, Any] = {"labels": selector.parse_labels(labels), "fields": selector.parse_fields(fields)}
+        selected: dict[str, Any] = {
+            "labels": selector.parse_labels(labels),
+            "fields": field_selector.parse_fields(fields),
+        }
         begin = data.draw(st.integers(0, len(writes)))
         live: list[Watcher] = []
         after = cacher.revision

@@ -13,9 +13,9 @@ from typing import Any
 
 from pilothouse.api import gvr as kinds
 from pilothouse.api import pod_references
+from pilothouse.api.field_selector import parse_fields
 from pilothouse.api.identities import SYSTEM_NODES
 from pilothouse.api.meta import Object, annotations_of, name_of, namespace_of
-from pilothouse.api.selector import parse_fields
 from pilothouse.api.status import BadRequest
 from pilothouse.api.user import User
 from pilothouse.apiserver.authz import bootstrap

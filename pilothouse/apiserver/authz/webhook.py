@@ -12,8 +12,9 @@ from typing import Any
 
 import orjson
 
+from pilothouse.api.field_selector import parse_fields
 from pilothouse.api.meta import Object
-from pilothouse.api.selector import Operator, Requirement, parse_fields, parse_labels
+from pilothouse.api.selector import Operator, Requirement, parse_labels
 from pilothouse.api.status import BadRequest
 from pilothouse.api.user import User
 from pilothouse.apiserver.authz.attributes import Attributes, Decision, Remote, UserRules, Verdict

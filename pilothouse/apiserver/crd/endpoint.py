@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import orjson
 
 from pilothouse.api.apply.tracking import Versions
+from pilothouse.api.field_selector import FieldSelector
 from pilothouse.api.meta import Object
 from pilothouse.api.path import Path, invalid, invalid_object
 from pilothouse.api.schema import Schema
-from pilothouse.api.selector import FieldSelector
 from pilothouse.api.status import BadRequest
 from pilothouse.apiserver.crd.kinds import CustomKind
 from pilothouse.apiserver.crd.translation import Converting, CustomVersions, Kinds, Unconverted, question

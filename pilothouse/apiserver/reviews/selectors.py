@@ -10,16 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from pilothouse.api import names
+from pilothouse.api.field_selector import FieldRequirement, FieldSelector, parse_fields
 from pilothouse.api.path import FieldError, Path, field_forbidden, invalid, required
-from pilothouse.api.selector import (
-    FieldRequirement,
-    FieldSelector,
-    LabelSelector,
-    Operator,
-    Requirement,
-    parse_fields,
-    parse_labels,
-)
+from pilothouse.api.selector import LabelSelector, Operator, Requirement, parse_labels
 from pilothouse.api.status import BadRequest
 
 _Understood = TypeVar("_Understood")

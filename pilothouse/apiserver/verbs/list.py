@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import orjson
 
-from pilothouse.api.selector import parse_fields
+from pilothouse.api.field_selector import parse_fields
 from pilothouse.api.status import BadRequest, Expired
 from pilothouse.apiserver.call import Call
 from pilothouse.apiserver.endpoint import Endpoint
