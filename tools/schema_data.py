@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -89,50 +90,46 @@ def source_definitions() -> Json:
     return definitions
 
 
-def read_presence(text: str) -> dict[str, dict[str, str]]:
-    """Which fields of a definition keep their empty value (`keep`) or are always written, as empty (`always`) or as null (`null`);
-    `given` is kept only until the object has been judged."""
-    presence: dict[str, dict[str, str]] = {}
+def lines_of(text: str) -> Iterator[tuple[str, str, str]]:
+    """Of every line of a table: the package under whose heading it stands, what is before its colon, and what follows."""
     package = ""
     for line in text.splitlines():
         if line.startswith("["):
             package = line.strip("[]")
         elif line and not line.startswith("#"):
-            kind, _, fields = line.partition(": ")
-            presence[f"{package}.{kind}"] = {
-                field.lstrip("+?="): {"+": "always", "?": "null", "=": "given"}.get(field[0], "keep")
-                for field in fields.split()
-            }
+            head, _, rest = line.partition(": ")
+            yield package, head, rest
+
+
+def read_presence(text: str) -> dict[str, dict[str, str]]:
+    """Which fields of a definition keep their empty value (`keep`) or are always written, as empty (`always`) or as null (`null`);
+    `given` is kept only until the object has been judged."""
+    presence: dict[str, dict[str, str]] = {}
+    for package, kind, fields in lines_of(text):
+        presence[f"{package}.{kind}"] = {
+            field.lstrip("+?="): {"+": "always", "?": "null", "=": "given"}.get(field[0], "keep")
+            for field in fields.split()
+        }
     return presence
 
 
 def read_enums(text: str) -> dict[str, dict[str, list[str]]]:
     """The values that fields may have, by definition and field."""
     enums: dict[str, dict[str, list[str]]] = {}
-    package = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            package = line.strip("[]")
-        elif line and not line.startswith("#"):
-            place, _, values = line.partition(": ")
-            kind, _, field = place.partition(".")
-            enums.setdefault(f"{package}.{kind}", {})[field] = [value.strip('"') for value in values.split(" | ")]
+    for package, place, values in lines_of(text):
+        kind, _, field = place.partition(".")
+        enums.setdefault(f"{package}.{kind}", {})[field] = [value.strip('"') for value in values.split(" | ")]
     return enums
 
 
 def read_go_names(text: str) -> dict[str, dict[str, list[str]]]:
     """What Go calls fields' types, and by which structs fields are embedded."""
     names: dict[str, dict[str, list[str]]] = {}
-    package = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            package = line.strip("[]")
-        elif line and not line.startswith("#"):
-            kind, _, fields = line.partition(": ")
-            for field in fields.split():
-                place, _, type_ = field.partition(":")
-                *embedded, name = place.split(".")
-                names.setdefault(f"{package}.{kind}", {})[name] = [*embedded, type_]
+    for package, kind, fields in lines_of(text):
+        for field in fields.split():
+            place, _, type_ = field.partition(":")
+            *embedded, name = place.split(".")
+            names.setdefault(f"{package}.{kind}", {})[name] = [*embedded, type_]
     return names
 
 
