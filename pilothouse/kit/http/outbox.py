@@ -42,9 +42,14 @@ class Outbox:
             transport.write(view[start : start + _PIECE_BYTES])
 
     def flush(self) -> None:
-        """Write what waits, in the order in which it came."""
+        """Write what waits, in the order in which it came. A connection that fails takes no other's answer along."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for transport, data in waiting:
-                if not transport.is_closing():
+                if transport.is_closing():
+                    continue
+                try:
                     transport.write(data)
+                except (OSError, RuntimeError):
+                    # What is beneath it was closed, and it has not been told yet.
+                    transport.abort()

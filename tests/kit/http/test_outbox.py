@@ -15,8 +15,14 @@ class Wire:
         self._log = log
         self._name = name
         self.is_gone = False
+        self.is_broken = False
+
+    def abort(self) -> None:
+        self.is_gone = True
 
     def write(self, data: bytes) -> None:
+        if self.is_broken:
+            raise RuntimeError("the handler is closed")
         self._log.append((self._name, data))
 
     def is_closing(self) -> bool:
@@ -60,3 +66,15 @@ async def test_a_client_that_has_gone_is_passed_over() -> None:
     one.is_gone = True
     outbox.flush()
     assert log == [("w1", b"2")]
+
+
+async def test_a_connection_that_fails_takes_no_others_answer_along() -> None:
+    outbox = Outbox()
+    log, (one, other) = wires(2)
+    one.is_broken = True
+    outbox.put(one, b"1")
+    outbox.put(other, b"2")
+    outbox.put(one, b"3")
+    outbox.flush()
+    assert log == [("w1", b"2")]
+    assert one.is_gone
