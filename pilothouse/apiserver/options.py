@@ -102,9 +102,6 @@ class DeleteOptions:
     uid: str | None = None
     resource_version: str | None = None
 
-    def with_grace(self, seconds: int) -> DeleteOptions:
-        return replace(self, grace_period_s=seconds)
-
     def to_object(self) -> dict[str, Any]:
         options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
         if self.dry_run:
